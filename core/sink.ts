@@ -1,0 +1,49 @@
+/**
+ * What a sink implements. A session owns the target: opening one fences every older owner first and only then
+ * reads back the last committed checkpoint (I6). write() may buffer or work inside an open transaction; after
+ * commit() resolves, everything written and the checkpoint are durable together (I2), after a crash both or neither.
+ */
+import type { ChangeBatch, TableId, TableSchema } from './model.js'
+import type { Abortable, SourceIdentity } from './source.js'
+
+export interface SinkTraits {
+  /** exactly-once: data and checkpoint commit together. none: the sink keeps no checkpoint (stdout...). */
+  readonly guarantee: 'exactly-once' | 'none'
+  /** True: the sink updates rows in place, so it can keep the unsent values of a row whose key moves (1.10 g). */
+  readonly completesMoves: boolean
+}
+
+export interface SinkOpenContext extends Abortable {
+  readonly pipeline: string
+  readonly note: (line: string) => void
+}
+
+export interface Sink extends SinkTraits {
+  readonly connector: string
+  /** I6: fence, wait for in-doubt writes of older owners, then read back. */
+  open(context: SinkOpenContext): Promise<SinkSession>
+}
+
+export interface SinkSession {
+  /** The last committed checkpoint, exactly as given to commit(); null on a first start. */
+  readonly checkpoint: string | null
+  /**
+   * Makes or checks targets; called at every start before the first write, with the schemas after transforms and
+   * routes. `first` holds the ids (after routes) of tables that this pipeline has never written: their targets must be empty unless an
+   * option says otherwise. A schema that changes later arrives only with its batches. `source` lets a sink refuse
+   * to write into the very tables that are captured.
+   */
+  prepare(
+    tables: readonly TableSchema[],
+    options: Abortable & {
+      readonly first: ReadonlySet<TableId>
+      readonly source: { readonly identity: SourceIdentity; readonly tables: readonly TableId[] }
+    },
+  ): Promise<void>
+  /** Batches in order. Resolves when the sink can take more; may hold everything until commit. */
+  write(batches: readonly ChangeBatch[], options: Abortable): Promise<void>
+  /** Makes everything written since the last commit and the checkpoint visible together. Throws `sink.fenced` when no longer the owner. */
+  commit(checkpoint: string, options: Abortable): Promise<void>
+  /** Gives up what was not committed and closes. Never throws. */
+  close(): Promise<void>
+}
