@@ -27,11 +27,47 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'A key belongs to no chunk of its table, which only a bug or a changed collation explains.',
   },
+  'core.log_ended': {
+    exit: 1,
+    when: 'The source closed the log stream; the pipeline starts again from its checkpoint.',
+  },
   // config
+  'config.invalid': {
+    exit: 2,
+    when: 'The pipeline file or a --set option has mistakes. All of them are listed with file, line and column.',
+  },
+  'config.route': {
+    exit: 2,
+    when: 'A route sends two source tables into one target, or one table to several, which is not supported.',
+  },
+  'config.table_pattern': {
+    exit: 2,
+    when: 'The name or pattern of a table cannot be read.',
+  },
+  'config.transform': {
+    exit: 2,
+    when: 'A transform names a column that its table does not have, or changes a key column in a way that loses rows.',
+  },
+  'config.unreadable': {
+    exit: 2,
+    when: 'The pipeline file cannot be read.',
+  },
   // cli
+  'cli.usage': {
+    exit: 2,
+    when: 'A command was called with options that it does not know, or without those that it needs.',
+  },
   // postgres driver and source
   // sinks
   // formats
+  'format.reserved_column': {
+    exit: 3,
+    when: 'A table has a column whose name the output format uses for itself.',
+  },
+  'format.unreadable_value': {
+    exit: 1,
+    when: 'A value does not have the form of its column type, so it cannot be written exactly.',
+  },
 } as const satisfies Record<string, CodeInfo>
 
 export type ErrorCode = keyof typeof ERROR_CODES

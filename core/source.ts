@@ -82,7 +82,10 @@ export interface ChunkLimit {
 
 /** What a finished read covered. */
 export interface ChunkEnd {
-  /** null: the whole range was read. Otherwise everything up to this bound was, and the rest was not. */
+  /**
+   * null: the whole range was read. Otherwise everything up to this bound was, and the rest was not; the range's own
+   * lower bound when it ended before the first row (`{ key: [], side: 'before' }` where that is null).
+   */
   readonly upTo: Bound | null
 }
 
@@ -114,6 +117,8 @@ export interface ChunkSession {
 /** `end` resolves after the last batch was yielded. */
 export interface ChunkRead extends AsyncIterable<ChunkRows> {
   readonly end: Promise<ChunkEnd>
+  /** Asks the read to end early at the last row read; what is buffered is still yielded. */
+  stop(): void
 }
 
 export interface SourceOpen {

@@ -1,0 +1,241 @@
+/**
+ * Merges chunk rows and the log into one stream of batches: the product's heart, pure and synchronous. Every table
+ * has its own TableMerge; here batches are routed to them, changes grouped into batches again, and the position,
+ * the remembered transactions and the chunks' progress are put into a checkpoint that says exactly how far the
+ * emitted batches got.
+ */
+import type { CheckpointState } from './checkpoint.js'
+import { loadTable, saveTables } from './checkpoint.js'
+import type { Cut } from './cut.js'
+import { assert } from './errors.js'
+import type { Bound } from './key.js'
+import type { Change, ChangeBatch, Origin, Position, Row, TableId, TableSchema } from './model.js'
+import type { ChunkRows, LogBatch, LogItem, SourceTable } from './source.js'
+import { complete, type Emitter, keyMoved, newRange, TableMerge } from './table-merge.js'
+
+export interface MergerOptions {
+  readonly tables: readonly SourceTable[]
+  /** Tables that were in no checkpoint before although others were (1.10 j). */
+  readonly added: ReadonlySet<TableId>
+  readonly state: CheckpointState | null
+  /** Where the log is read from; with a state, the state's own position counts. */
+  readonly position: Position
+  /** False: existing rows are not read (`latest-offset`). */
+  readonly snapshot: boolean
+  readonly completesMoves: boolean
+  readonly emit: (batch: ChangeBatch) => void
+}
+
+/** A batch closes at this many changes so that no single one grows without bound. */
+const BATCH_CHANGES_MAX = 4_096
+
+export class Merger {
+  readonly tables = new Map<TableId, TableMerge>()
+  position: Position
+  /** Everything that committed at or before it has been delivered. */
+  ordinal = 0n
+  midTransaction = false
+  /** Estimated bytes that left since the last transaction boundary. */
+  transactionBytes = 0
+  readonly #emit: (batch: ChangeBatch) => void
+  readonly #emitter: Emitter
+  #group: { schema: TableSchema; origin: Origin; changes: Change[]; bytes: number } | null = null
+  #unresolved = new Set<Cut>()
+
+  constructor(options: MergerOptions) {
+    this.#emit = options.emit
+    this.position = options.state?.position ?? options.position
+    this.#emitter = { change: (s, o, c, b) => this.#change(s, o, c, b), rows: (s, o, r, b) => this.#rows(s, o, r, b) }
+    const traits = { completesMoves: options.completesMoves, readUnsent: !options.snapshot }
+    for (const table of options.tables) {
+      const saved = options.state?.tables[table.schema.id]
+      const merge = new TableMerge(table, [], this.#emitter, traits)
+      if (saved !== undefined) loadTable(merge, saved, options.state!)
+      else merge.ranges = [newRange(null, null, options.snapshot ? 'waiting' : 'finished')]
+      merge.added ||= options.added.has(table.schema.id)
+      this.tables.set(table.schema.id, merge)
+    }
+    for (const { ranges } of this.tables.values()) for (const { cut } of ranges) if (cut) this.#unresolved.add(cut)
+  }
+
+  table(id: TableId): TableMerge {
+    const table = this.tables.get(id)
+    assert(table, `table ${id} is not captured`)
+    return table
+  }
+
+  /** Cuts that the log has not passed yet. Chunk reading pauses when there are too many (1.10 i). */
+  get unresolvedCuts(): number {
+    return this.#unresolved.size
+  }
+
+  get heldBytes(): number {
+    let bytes = 0
+    for (const table of this.tables.values()) bytes += table.heldBytes
+    return bytes
+  }
+
+  /** True when every row that existed has been read and no cut waits for the log any more. */
+  get snapshotDone(): boolean {
+    for (const table of this.tables.values()) if (!table.pure) return false
+    return true
+  }
+
+  /** True when no chunk waits or is read; the log may still have to pass the last cuts. */
+  get chunksFinished(): boolean {
+    for (const table of this.tables.values()) if (table.ranges.some((r) => r.state !== 'finished')) return false
+    return true
+  }
+
+  // ---- inputs
+
+  log(batch: LogBatch): void {
+    for (const item of batch.items) {
+      if (item.kind === 'rows') this.#logRows(item)
+      else this.#truncate(item)
+    }
+    this.#flush()
+    this.position = batch.position
+    this.ordinal = batch.ordinal
+    this.midTransaction = batch.midTransaction
+    this.transactionBytes = batch.midTransaction ? this.transactionBytes + batch.bytes : 0
+    this.#passCuts()
+  }
+
+  /** Rows of an open range; see TableMerge.rows. */
+  rows(id: TableId, range: number, chunk: ChunkRows, upTo: Bound | null): boolean {
+    const kept = this.table(id).rows(range, chunk, upTo)
+    this.#flush()
+    return kept
+  }
+
+  finish(id: TableId, range: number, upTo: Bound | null, high: Cut | null = null): void {
+    const table = this.table(id)
+    const cut = table.range(range, 'open')?.cut
+    table.finish(range, upTo, high)
+    this.#flush()
+    if (cut) this.#track(cut)
+    this.#passCuts()
+  }
+
+  giveUp(id: TableId, range: number): void {
+    const table = this.table(id)
+    const cut = table.range(range, 'open')?.cut
+    table.giveUp(range)
+    this.#flush()
+    if (cut) this.#track(cut)
+  }
+
+  /** Prunes what waiting ranges remember, by a snapshot taken after those events were delivered (1.9). */
+  prune(visible: Cut): void {
+    for (const table of this.tables.values()) table.prune(visible)
+  }
+
+  /** True when a checkpoint may be taken now: never inside the rows of a keyless table. */
+  get divisible(): boolean {
+    for (const table of this.tables.values()) if (table.unsplittable) return false
+    return true
+  }
+
+  /**
+   * Says exactly how far the batches emitted so far got (1.10 c). May emit held events of ranges whose rows left.
+   * The caller delivers the state behind everything emitted before.
+   */
+  checkpoint(): Pick<CheckpointState, 'position' | 'ordinal' | 'cuts' | 'tables'> {
+    assert(this.divisible, 'a checkpoint was taken inside the rows of a keyless table')
+    for (const table of this.tables.values()) {
+      table.settle()
+      for (const { cut, state } of table.ranges) if (cut && state === 'finished') this.#track(cut)
+    }
+    this.#flush()
+    return { position: this.position, ordinal: `${this.ordinal}`, ...saveTables(this.tables.values()) }
+  }
+
+  // ---- log items
+
+  #logRows(item: LogItem & { kind: 'rows' }): void {
+    const table = this.tables.get(item.schema.id)
+    if (table === undefined) return
+    if (table.pure && !this.#hasMove(item)) {
+      this.#flush()
+      table.started = true
+      const { schema, changes, bytes } = item
+      this.#emit({ kind: 'rows', schema, origin: { kind: 'log', txn: item.txn }, changes, bytes })
+      return
+    }
+    const each = item.bytes / item.changes.length
+    for (const change of item.changes) table.change(item.txn, item.schema, change, each)
+  }
+
+  /** True when a change needs a look at its key or its unsent values. */
+  #hasMove({ schema, changes }: LogItem & { kind: 'rows' }): boolean {
+    if (schema.key.length === 0) return false
+    for (const { op, before, after } of changes) {
+      if (op !== 'u') continue
+      if (before !== null && keyMoved(schema, before, after!)) return true
+      if (this.table(schema.id).readsUnsent && !complete(after!)) return true
+    }
+    return false
+  }
+
+  /** 1.10 f: leaves once for the whole table, whatever its ranges do. */
+  #truncate(item: LogItem & { kind: 'truncate' }): void {
+    for (const schema of item.schemas) {
+      const table = this.tables.get(schema.id)
+      if (table === undefined) continue
+      this.#flush()
+      this.#emit({ kind: 'truncate', schema, origin: { kind: 'log', txn: item.txn }, at: item.at, bytes: 0 })
+      table.truncate(item.txn)
+    }
+  }
+
+  // ---- grouping
+
+  #change(schema: TableSchema, origin: Origin, change: Change, bytes: number): void {
+    const group = this.#group
+    if (
+      group === null ||
+      group.schema !== schema ||
+      !sameOrigin(group.origin, origin) ||
+      group.changes.length >= BATCH_CHANGES_MAX
+    ) {
+      this.#flush()
+      this.#group = { schema, origin, changes: [change], bytes }
+      return
+    }
+    group.changes.push(change)
+    group.bytes += bytes
+  }
+
+  #rows(schema: TableSchema, origin: Origin, rows: readonly Row[], bytes: number): void {
+    this.#flush()
+    if (rows.length === 0) return
+    const at = origin.kind === 'snapshot' ? Number(origin.at) : 0
+    const changes = rows.map((after) => ({ op: 'r', before: null, after, at }) as const)
+    this.#emit({ kind: 'rows', schema, origin, changes, bytes })
+  }
+
+  #flush(): void {
+    const group = this.#group
+    if (group === null) return
+    this.#group = null
+    this.#emit({ kind: 'rows', ...group })
+  }
+
+  // ---- cuts
+
+  #track(cut: Cut): void {
+    if (cut.resolvedAfter > this.ordinal) this.#unresolved.add(cut)
+  }
+
+  #passCuts(): void {
+    for (const table of this.tables.values()) if (!table.pure) table.passed(this.ordinal)
+    this.#flush()
+    for (const cut of this.#unresolved) if (cut.resolvedAfter <= this.ordinal) this.#unresolved.delete(cut)
+  }
+}
+
+function sameOrigin(a: Origin, b: Origin): boolean {
+  if (a.kind === 'log') return b.kind === 'log' && a.txn.ordinal === b.txn.ordinal
+  return a === b
+}

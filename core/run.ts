@@ -1,0 +1,473 @@
+/**
+ * One attempt of a pipeline: opens sink and source in the order that makes a crash at any step harmless, then runs four
+ * tasks until one of them ends it: the tail feeds the merger, the scheduler's readers feed it too, the pump writes what
+ * the merger emits and commits, and upkeep prunes and beats. Whatever the merger emitted before a barrier is in the
+ * barrier's checkpoint and nothing else is (I2).
+ */
+import { Channel } from './channel.js'
+import { CHECKPOINT_VERSION, type CheckpointState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { type Clock, Wake } from './clock.js'
+import { TidemarkError, toError } from './errors.js'
+import { locateLog } from './locate.js'
+import { Merger } from './merger.js'
+import type { Metrics, Progress, TableProgress } from './metrics.js'
+import type { ChangeBatch, Position, TableId } from './model.js'
+import type { StateStore } from './pipeline.js'
+import type { Sink, SinkSession } from './sink.js'
+import { CHUNK_ROWS_DEFAULT, HELD_BYTES_MAX, SnapshotScheduler } from './snapshot.js'
+import type { Source, SourceOpen } from './source.js'
+import { step } from './steps.js'
+import type { Transform } from './transform.js'
+
+/** Batches that wait for the sink. */
+const OUT_BYTES_MAX = 8 * 1024 * 1024
+/** What one write() of the sink gets at most. */
+const WRITE_BYTES_MAX = 1024 * 1024
+/** A source transaction up to this size is committed whole; a larger one in parts, each with its place in the checkpoint. */
+const TRANSACTION_BYTES_WHOLE_MAX = 64 * 1024 * 1024
+/** How often a position that moved without data is committed, so that the source may forget. */
+const IDLE_CHECKPOINT_MS = 10_000
+/** How long a clean stop waits for the end of the transaction it is in. */
+const STOP_WAIT_MS = 5_000
+
+export interface RunSettings {
+  readonly name: string
+  readonly source: () => Source
+  readonly sink: () => Sink
+  readonly transform: Transform
+  readonly mode: 'initial' | 'latest-offset' | 'snapshot'
+  readonly until: 'forever' | 'once' | 'caught-up'
+  readonly readers: number
+  readonly chunkRows?: number
+  readonly checkpointIntervalMs: number
+  readonly heartbeatIntervalMs: number
+  readonly state: StateStore | null
+  readonly signal: AbortSignal
+  readonly note: (line: string) => void
+  readonly clock: Clock
+  readonly metrics: Metrics
+}
+
+interface Barrier {
+  readonly checkpoint: CheckpointState
+  readonly ordinal: bigint
+  readonly snapshotDone: boolean
+  readonly final: boolean
+}
+
+type Out = { readonly batch: ChangeBatch } | { readonly barrier: Barrier }
+
+export class PipelineRun {
+  /** True once everything was opened: failures before that are not worth another attempt. */
+  started = false
+  snapshotAlreadyComplete = false
+  readonly #o: RunSettings
+  /** Ends every task of this attempt. */
+  readonly #end = new AbortController()
+  readonly #out = new Channel<Out>({ bytesMax: OUT_BYTES_MAX })
+  readonly #released = new Wake()
+  #sink!: Sink
+  #session!: SinkSession
+  #source!: Source
+  #opened!: SourceOpen
+  #merger!: Merger
+  #scheduler!: SnapshotScheduler
+  #wanted = false
+  #dirty = false
+  #stopping = false
+  #forced = false
+  #committed: { position: Position; at: number } | null = null
+  /** caught-up: ordinals that a committed checkpoint must have reached. */
+  #targets: bigint[] = []
+  /** caught-up: the last chunk of this run has yet to finish, or its target is being asked for. */
+  #aiming: 'later' | 'now' | 'done' = 'later'
+
+  constructor(settings: RunSettings) {
+    this.#o = settings
+  }
+
+  async run(): Promise<'done' | 'stopped'> {
+    const { signal } = this.#o
+    const opening = AbortSignal.any([signal, this.#end.signal])
+    let session: SinkSession | null = null
+    let source: Source | null = null
+    try {
+      this.#sink = this.#o.sink()
+      session = this.#session = await this.#sink.open({ pipeline: this.#o.name, signal: opening, note: this.#o.note })
+      step('start.sink-fenced')
+      source = this.#source = this.#o.source()
+      await this.#start(opening)
+      this.started = true
+      if (this.#o.until === 'once' && this.#merger.snapshotDone && this.#o.mode !== 'latest-offset') {
+        this.snapshotAlreadyComplete = true
+        return 'done'
+      }
+      return await this.#tasks()
+    } finally {
+      this.#end.abort(new Error('the attempt is over'))
+      this.#out.end()
+      await source?.close()
+      await session?.close()
+    }
+  }
+
+  /** False: the sink keeps nothing and no state file was given, so every run starts anew. */
+  get durable(): boolean {
+    return this.#sink.guarantee !== 'none' || this.#o.state !== null
+  }
+
+  // ---- opening
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const { name, state, transform, mode } = this.#o
+    const text = this.#session.checkpoint ?? (this.#sink.guarantee === 'none' && state ? await state.read() : null)
+    const saved = text === null ? null : readCheckpoint(text)
+    const known = saved?.phase === 'running' ? (Object.keys(saved.tables) as TableId[]) : []
+    this.#opened = await this.#source.open({
+      pipeline: name,
+      durable: this.durable,
+      known,
+      signal,
+      note: this.#o.note,
+    })
+    const { tables, identity } = this.#opened
+    if (saved !== null) this.#sameSource(saved)
+    const unwritten = tables.filter(({ schema }) => !saved?.tables[schema.id]?.started)
+    await this.#session.prepare(
+      tables.map((t) => transform.apply(t.schema)),
+      {
+        first: new Set(unwritten.map((t) => transform.apply(t.schema).id)),
+        source: { identity, tables: tables.map((t) => t.schema.id) },
+        signal,
+      },
+    )
+    await this.#source.prepare({ signal })
+    step('start.prepared')
+    const running = saved?.phase === 'running' ? saved : null
+    const position = running ? running.position : await this.#firstStart(signal)
+    if (running) await this.#source.resumeLog(position, { signal })
+    this.#merge(running, position, mode !== 'latest-offset')
+    if (!running) {
+      await this.#commit({ ...this.#barrier(), final: false })
+      step('start.first-checkpoint')
+    }
+    this.#committed = { position, at: this.#o.clock.now() }
+    if (this.#o.until === 'caught-up') await this.#aim(signal)
+    if (this.#merger.chunksFinished) this.#aiming = 'done'
+  }
+
+  /** correctness.md 2.4: the intent is durable before the log feed exists, so a kill between both leaves no stranger. */
+  async #firstStart(signal: AbortSignal): Promise<Position> {
+    if (this.durable) {
+      await this.#save({
+        ...this.#header(),
+        phase: 'creating',
+        position: '' as Position,
+        ordinal: '0',
+        cuts: [],
+        tables: {},
+      })
+      step('start.intent-committed')
+    }
+    const position = await this.#source.createLog({ signal })
+    step('start.log-created')
+    return position
+  }
+
+  #merge(state: CheckpointState | null, position: Position, snapshot: boolean): void {
+    const { tables } = this.#opened
+    const added = new Set(state ? tables.map((t) => t.schema.id).filter((id) => !state.tables[id]) : [])
+    for (const id of Object.keys(state?.tables ?? {})) {
+      if (!tables.some((t) => t.schema.id === id))
+        this.#o.note(`table ${id} is no longer captured; its state is dropped`)
+    }
+    this.#merger = new Merger({
+      tables,
+      added,
+      state,
+      position,
+      snapshot,
+      completesMoves: this.#sink.completesMoves,
+      emit: (batch) => void this.#out.push({ batch }, batch.bytes),
+    })
+    this.#scheduler = new SnapshotScheduler({
+      source: this.#source,
+      merger: this.#merger,
+      readers: this.#o.readers,
+      chunkRows: this.#o.chunkRows ?? CHUNK_ROWS_DEFAULT,
+      clock: this.#o.clock,
+      signal: this.#end.signal,
+      room: () => this.#out.room(),
+      changed: () => this.#changed(),
+      note: this.#o.note,
+    })
+  }
+
+  #sameSource(saved: CheckpointState): void {
+    const { name } = this.#o
+    const fix = 'Point the pipeline back at it, or give this pipeline another pipeline.name.'
+    if (saved.pipeline !== name || saved.connector !== this.#source.connector) {
+      throw new TidemarkError('core.identity_changed', {
+        message: `the checkpoint belongs to pipeline ${saved.pipeline} with a ${saved.connector} source, this is ${name} with ${this.#source.connector}`,
+        fix,
+      })
+    }
+    for (const [what, was] of Object.entries(saved.source)) {
+      const now = this.#opened.identity[what]
+      if (now === was) continue
+      throw new TidemarkError('core.identity_changed', {
+        message: `the checkpoint of pipeline ${name} was made with ${what} ${was}, the source now has ${what} ${now}`,
+        fix,
+        at: 'source',
+      })
+    }
+  }
+
+  // ---- tasks
+
+  async #tasks(): Promise<'done' | 'stopped'> {
+    const { signal } = this.#o
+    const stop = () => this.#stop()
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
+    const admitting = this.#admit()
+    let failure: Error | null = null
+    const fail = (thrown: unknown) => {
+      if (this.#end.signal.aborted) return
+      failure ??= toError(thrown)
+      this.#out.fail(failure)
+    }
+    const others = [this.#tail(), this.#scheduler.run(fail), this.#upkeep(), admitting].map((task) => task.catch(fail))
+    try {
+      return await this.#pump()
+    } catch (thrown) {
+      throw failure ?? thrown
+    } finally {
+      signal.removeEventListener('abort', stop)
+      this.#end.abort(new Error('the attempt is over'))
+      this.#out.end()
+      this.#scheduler.wake.set()
+      this.#released.set()
+      await Promise.all(others)
+    }
+  }
+
+  /** 1.10 j: chunks of a table added later wait until no older transaction can write what the log will not show. */
+  async #admit(): Promise<void> {
+    const added: TableId[] = []
+    for (const [id, table] of this.#merger.tables) {
+      if (table.added) added.push(id)
+      else this.#scheduler.admit(id)
+    }
+    if (added.length === 0) return
+    await this.#source.admit?.(added, { signal: this.#end.signal })
+    for (const id of added) this.#scheduler.admit(id)
+  }
+
+  async #tail(): Promise<void> {
+    const signal = this.#end.signal
+    const merger = this.#merger
+    for await (const batch of this.#source.tail(merger.position, { signal })) {
+      await locateLog(this.#source, merger, batch, { signal })
+      merger.log(batch)
+      this.#changed(batch.items.length > 0)
+      await this.#out.room()
+      // I8: held events wait for their rows, so the log waits too; their reads are cut short to hurry.
+      while (merger.heldBytes > HELD_BYTES_MAX && !signal.aborted) {
+        this.#scheduler.cutShort()
+        await this.#released.wait()
+      }
+      if (signal.aborted) return
+    }
+    if (signal.aborted) return
+    throw new TidemarkError('core.log_ended', { message: 'the source ended the log stream', retriable: true })
+  }
+
+  async #upkeep(): Promise<void> {
+    const { clock, checkpointIntervalMs, heartbeatIntervalMs } = this.#o
+    const signal = this.#end.signal
+    let beat = clock.now()
+    while (!signal.aborted) {
+      await clock.sleep(checkpointIntervalMs, signal)
+      if (signal.aborted) return
+      if (!this.#merger.chunksFinished) {
+        this.#merger.prune(await this.#source.visible({ signal }))
+        this.#scheduler.wake.set()
+      }
+      const now = clock.now()
+      if (this.#source.heartbeat && now - beat >= heartbeatIntervalMs) {
+        beat = now
+        await this.#source.heartbeat({ signal })
+      }
+      const moved =
+        this.#merger.position !== this.#committed?.position && now - (this.#committed?.at ?? 0) >= IDLE_CHECKPOINT_MS
+      if (this.#dirty || moved) this.#want()
+    }
+  }
+
+  /** Writes what was emitted and commits at barriers: at once when idle (group commit), else after the interval. */
+  async #pump(): Promise<'done' | 'stopped'> {
+    const { clock, checkpointIntervalMs, transform, metrics } = this.#o
+    const signal = this.#end.signal
+    const out = this.#out
+    let since: number | null = null
+    for (;;) {
+      const batches: ChangeBatch[] = []
+      let barrier: Barrier | null = null
+      for (let bytes = 0; bytes < WRITE_BYTES_MAX && barrier === null; ) {
+        const item = out.shift()
+        if (item === undefined) break
+        if ('barrier' in item) barrier = item.barrier
+        else {
+          batches.push(item.batch)
+          bytes += item.batch.bytes
+        }
+      }
+      if (batches.length > 0) {
+        step('checkpoint.before-write')
+        await this.#session.write(
+          batches.map((b) => transform.batch(b)),
+          { signal },
+        )
+        for (const batch of batches) metrics.wrote(batch.schema.id, batch)
+        since ??= clock.now()
+      }
+      if (barrier !== null) {
+        await this.#commit(barrier)
+        since = null
+        if (barrier.final) return 'stopped'
+        if (this.#reached(barrier)) return 'done'
+        continue
+      }
+      if (since !== null && (out.length === 0 || clock.now() - since >= checkpointIntervalMs)) this.#want()
+      if (out.length === 0 && !(await out.readable())) return 'stopped'
+    }
+  }
+
+  // ---- barriers
+
+  /** The merger moved on: a wanted barrier may be possible now, or a target reached. */
+  #changed(dirty = true): void {
+    if (dirty) this.#dirty = true
+    this.#released.set()
+    if (this.#merger.unresolvedCuts === 0 || this.#stopping) this.#scheduler.wake.set()
+    if (this.#o.until === 'caught-up' && this.#merger.chunksFinished && this.#aiming === 'later') {
+      this.#aiming = 'now'
+      this.#aim(this.#end.signal).then(
+        () => {
+          this.#aiming = 'done'
+          this.#changed(false)
+        },
+        (thrown) => this.#out.fail(toError(thrown)),
+      )
+    }
+    if (this.#o.until !== 'forever' && this.#met(this.#merger.ordinal, this.#merger.snapshotDone)) this.#want()
+    this.#place()
+  }
+
+  /** Notes the log's end as a target: at the start, and again when this run's last chunk has finished. */
+  async #aim(signal: AbortSignal): Promise<void> {
+    this.#targets.push(await this.#source.logEnd({ signal }))
+  }
+
+  #met(ordinal: bigint, snapshotDone: boolean): boolean {
+    if (!snapshotDone) return false
+    if (this.#o.until === 'once') return true
+    return this.#aiming === 'done' && this.#targets.every((target) => ordinal >= target)
+  }
+
+  #reached({ ordinal, snapshotDone }: Barrier): boolean {
+    return this.#o.until !== 'forever' && this.#met(ordinal, snapshotDone)
+  }
+
+  #want(): void {
+    this.#wanted = true
+    this.#place()
+  }
+
+  /** Puts a barrier behind everything emitted, unless a transaction or a keyless table would be cut apart. */
+  #place(): void {
+    const merger = this.#merger
+    if (!this.#wanted || !merger.divisible) return
+    if (merger.midTransaction && merger.transactionBytes < TRANSACTION_BYTES_WHOLE_MAX && !this.#forced) return
+    this.#wanted = false
+    this.#dirty = false
+    const barrier = this.#barrier()
+    this.#out.push({ barrier }, 0)
+  }
+
+  #barrier(): Barrier {
+    const merger = this.#merger
+    const checkpoint: CheckpointState = { ...this.#header(), phase: 'running', ...merger.checkpoint() }
+    return { checkpoint, ordinal: merger.ordinal, snapshotDone: merger.snapshotDone, final: this.#stopping }
+  }
+
+  #header(): Pick<CheckpointState, 'version' | 'pipeline' | 'connector' | 'source'> {
+    const { name } = this.#o
+    return {
+      version: CHECKPOINT_VERSION,
+      pipeline: name,
+      connector: this.#source.connector,
+      source: this.#opened.identity,
+    }
+  }
+
+  async #commit({ checkpoint }: Barrier): Promise<void> {
+    step('checkpoint.before-commit')
+    await this.#save(checkpoint)
+    step('checkpoint.committed')
+    this.#source.release(checkpoint.position) // I1: only now may the source forget.
+    step('checkpoint.released')
+    const now = this.#o.clock.now()
+    this.#committed = { position: checkpoint.position, at: now }
+    this.#o.metrics.committed(checkpoint.position, now)
+  }
+
+  async #save(checkpoint: CheckpointState): Promise<void> {
+    const text = writeCheckpoint(checkpoint)
+    await this.#session.commit(text, { signal: this.#end.signal })
+    if (this.#sink.guarantee === 'none') await this.#o.state?.write(text)
+  }
+
+  #stop(): void {
+    this.#stopping = true
+    this.#want()
+    this.#scheduler.wake.set()
+    void this.#o.clock.sleep(STOP_WAIT_MS, this.#end.signal).then(() => {
+      if (this.#end.signal.aborted) return
+      this.#forced = true
+      this.#want()
+      // A keyless table is being copied: nothing of it is committed, so leaving now loses nothing.
+      if (!this.#merger.divisible) this.#out.end()
+    })
+  }
+
+  // ---- for people
+
+  progress(): Progress {
+    const { metrics } = this.#o
+    const { lagMs, position, checkpoints, restarts } = metrics
+    const phase = this.#stopping
+      ? 'stopping'
+      : !this.started
+        ? 'starting'
+        : this.#merger.snapshotDone
+          ? 'streaming'
+          : 'snapshot'
+    return { phase, tables: this.#tableProgress(), lagMs, position, checkpoints, restarts }
+  }
+
+  #tableProgress(): TableProgress[] {
+    const tables = this.#opened?.tables ?? []
+    return tables.map(({ schema, estimatedRows }) => {
+      const { rows, events, bytes } = this.#o.metrics.tables.get(schema.id) ?? { rows: 0, events: 0, bytes: 0 }
+      const merge = this.#merger?.tables.get(schema.id)
+      const state = merge?.pure ? 'streaming' : merge?.started ? 'snapshot' : 'waiting'
+      const chunksDone = this.#scheduler?.chunks.get(schema.id) ?? 0
+      const left = merge?.ranges.filter((r) => r.state !== 'finished').length ?? 0
+      const guess = estimatedRows === null ? null : Math.ceil(estimatedRows / (this.#o.chunkRows ?? CHUNK_ROWS_DEFAULT))
+      const chunksTotal = left === 0 ? chunksDone : guess === null ? null : Math.max(guess, chunksDone + left)
+      return { table: schema.id, state, rowsEstimated: estimatedRows, chunksDone, chunksTotal, rows, events, bytes }
+    })
+  }
+}

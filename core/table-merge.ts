@@ -1,0 +1,518 @@
+/**
+ * The merge rule for one table (design.md section 2, correctness.md 1.9 and 1.10): a partition of the key space into
+ * ranges, each waiting, open or finished, and what happens to a log event that falls into one.
+ *
+ *   waiting   its rows were not read: events are dropped and their transaction remembered
+ *   open      its rows are being read: events are held
+ *   finished  its rows have left: events leave unless the cut covers them
+ *
+ * Always true: the ranges cover the key space without gap or overlap; rows of a range left in key order up to
+ * `handed`; an event of a key leaves after the key's row (I3). Synchronous on purpose: interleavings are inputs.
+ */
+import type { Cut } from './cut.js'
+import { assert, TidemarkError } from './errors.js'
+import { aboveBound, type Bound, type KeyOrder, type KeyRange, LocatedOrder } from './key.js'
+import { type Change, type Key, keyOf, keyText, type Origin, type Row, type TableSchema, type TxnRef } from './model.js'
+import type { ChunkCut, ChunkRows, SourceTable } from './source.js'
+import { Window } from './window.js'
+
+export interface Held {
+  readonly txn: TxnRef
+  readonly schema: TableSchema
+  readonly change: Change
+  readonly bytes: number
+}
+
+export interface Range extends KeyRange {
+  readonly id: number
+  lo: Bound | null
+  hi: Bound | null
+  state: 'waiting' | 'open' | 'finished'
+  /** waiting, open: transactions whose events were dropped here; any later cut must cover them (1.9). */
+  remembered: Map<bigint, TxnRef>
+  /** open: once known. finished: null when the log has passed it and it covers nothing that can still come. */
+  cut: Cut | null
+  /** open: how its rows are described to sinks. */
+  origin: Origin | null
+  held: Held[]
+  heldBytes: number
+  /** open: every row up to here has left. */
+  handed: Bound | null
+  /** open, sources without exact cuts: rows wait for the high mark (1.10 a). */
+  window: Window | null
+  /** waiting: the source was asked for split points, or the range is small enough. */
+  planned: boolean
+  /** The only key of a one-row range (1.10 g). */
+  single: Key | null
+}
+
+/** Where changes leave to, in order. */
+export interface Emitter {
+  change(schema: TableSchema, origin: Origin, change: Change, bytes: number): void
+  rows(schema: TableSchema, origin: Origin, rows: readonly Row[], bytes: number): void
+}
+
+let lastId = 0
+
+export function newRange(lo: Bound | null, hi: Bound | null, state: Range['state']): Range {
+  return {
+    id: ++lastId,
+    lo,
+    hi,
+    state,
+    remembered: new Map(),
+    cut: null,
+    origin: null,
+    held: [],
+    heldBytes: 0,
+    handed: null,
+    window: null,
+    planned: false,
+    single: null,
+  }
+}
+
+export class TableMerge {
+  table: SourceTable
+  ranges: Range[]
+  /** True once any change or row of the table left. */
+  started = false
+  /** 1.10 j: true until the first cut of a table that was added later is in a checkpoint. */
+  added = false
+  heldBytes = 0
+  readonly #emit: Emitter
+  /** Sinks that cannot complete a row from their own old one need it read (1.10 g). */
+  readonly #completesMoves: boolean
+  /** In latest-offset mode the sink may lack the old row even when it could complete from it. */
+  readonly #readUnsent: boolean
+
+  constructor(
+    table: SourceTable,
+    ranges: Range[],
+    emit: Emitter,
+    options: { completesMoves: boolean; readUnsent: boolean },
+  ) {
+    this.table = table
+    this.ranges = ranges
+    this.#emit = emit
+    this.#completesMoves = options.completesMoves
+    this.#readUnsent = options.readUnsent
+  }
+
+  /** True: an update with unsent values may need its row read. */
+  get readsUnsent(): boolean {
+    return this.#completesMoves && this.#readUnsent
+  }
+
+  get order(): KeyOrder {
+    return this.table.order
+  }
+
+  /** Nothing waits, nothing is read and no cut covers anything: events pass. */
+  get pure(): boolean {
+    const only = this.ranges[0]!
+    return this.ranges.length === 1 && only.state === 'finished' && only.cut === null
+  }
+
+  // ---- log events
+
+  /** One row change of the log. */
+  change(txn: TxnRef, schema: TableSchema, raw: Change, bytes: number): void {
+    if (schema.key.length === 0) return this.#part(this.ranges[0]!, txn, schema, raw, bytes)
+    const change = completeKey(schema, raw)
+    if (change.op !== 'u' || change.before === null || !keyMoved(schema, change.before, change.after!)) {
+      const row = change.op === 'd' ? change.before! : change.after!
+      return this.#part(this.find(keyOf(schema, row)), txn, schema, change, bytes)
+    }
+    this.#move(txn, schema, change, bytes)
+  }
+
+  /** D6: a row that changes its key is a delete and an insert, each judged by its own range. */
+  #move(txn: TxnRef, schema: TableSchema, change: Change, bytes: number): void {
+    const before = change.before!
+    const after = change.after!
+    const from = this.find(keyOf(schema, before))
+    if (!complete(after)) {
+      const to = this.find(keyOf(schema, after))
+      // 1.10 g: the only copy of an unsent value is the sink's old row, so the sink moves the row itself.
+      if (this.#completesMoves && !this.#readUnsent && passes(from, txn) && passes(to, txn)) {
+        return this.#leave(schema, txn, change, bytes)
+      }
+    }
+    this.#part(from, txn, schema, { op: 'd', before: keyOnly(schema, before), after: null, at: change.at }, bytes)
+    const insert: Change = { op: 'c', before: null, after, at: change.at }
+    this.#part(this.find(keyOf(schema, after)), txn, schema, insert, bytes)
+  }
+
+  #part(range: Range, txn: TxnRef, schema: TableSchema, change: Change, bytes: number): void {
+    switch (range.state) {
+      case 'waiting':
+        range.remembered.set(txn.ordinal, txn)
+        return
+      case 'open':
+        this.#hold(range, { txn, schema, change, bytes })
+        return
+      case 'finished':
+        if (!passes(range, txn)) return
+        if (this.#mustRead(change)) return this.#readAgain(range, { schema, change }, [txn])
+        this.#leave(schema, txn, change, bytes)
+    }
+  }
+
+  #hold(range: Range, held: Held): void {
+    range.held.push(held)
+    range.heldBytes += held.bytes
+    this.heldBytes += held.bytes
+  }
+
+  /** An insert with unsent values has no row to complete it; under latest-offset no update has (1.10 g). */
+  #mustRead(change: Change): boolean {
+    if (change.after === null || complete(change.after)) return false
+    return change.op === 'c' || (change.op === 'u' && this.readsUnsent)
+  }
+
+  /** 1.10 g: the key becomes a one-row waiting range and is read with its own cut. */
+  #readAgain(range: Range, { schema, change }: Pick<Held, 'schema' | 'change'>, remembered: readonly TxnRef[]): void {
+    const key = keyOf(schema, change.after!)
+    const lo: Bound = { key, side: 'before' }
+    const hi: Bound = { key, side: 'after' }
+    const row = newRange(lo, hi, 'waiting')
+    row.single = key
+    row.planned = true
+    for (const txn of remembered) row.remembered.set(txn.ordinal, txn)
+    const parts: Range[] = []
+    if (range.lo === null || !sameBound(this.order, range.lo, lo)) parts.push(piece(range, range.lo, lo))
+    parts.push(row)
+    if (range.hi === null || !sameBound(this.order, range.hi, hi)) parts.push(piece(range, hi, range.hi))
+    this.#replace(range, parts)
+  }
+
+  #leave(schema: TableSchema, txn: TxnRef, change: Change, bytes: number): void {
+    this.started = true
+    this.#emit.change(schema, { kind: 'log', txn }, change, bytes)
+  }
+
+  /** 1.10 f: the truncate itself leaves once, by the caller; here every range learns of it. */
+  truncate(txn: TxnRef): void {
+    this.started = true
+    for (const range of this.ranges) {
+      if (range.state === 'waiting') {
+        range.remembered.set(txn.ordinal, txn)
+      } else if (range.state === 'open') {
+        this.#giveUp(range)
+        range.remembered.set(txn.ordinal, txn)
+      } else if (range.cut?.covers(txn)) {
+        const again = newRange(range.lo, range.hi, 'waiting')
+        again.remembered.set(txn.ordinal, txn)
+        this.#replace(range, [again])
+      }
+    }
+  }
+
+  // ---- chunk reads
+
+  find(key: Key): Range {
+    const ranges = this.ranges
+    let low = 0
+    let high = ranges.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if (aboveBound(this.order, key, ranges[middle]!.lo!)) low = middle
+      else high = middle - 1
+    }
+    const range = ranges[low]!
+    if (range.hi !== null && aboveBound(this.order, key, range.hi)) {
+      throw new TidemarkError('core.key_outside_chunks', {
+        message: `key ${keyText(key)} of ${this.table.schema.id} lies in no chunk`,
+        fix: 'If the collation of the key changed (operating system upgrade), REINDEX the table and start the pipeline anew.',
+      })
+    }
+    return range
+  }
+
+  range(id: number, state: Range['state']): Range | null {
+    return this.ranges.find((r) => r.id === id && r.state === state) ?? null
+  }
+
+  /** Splits a waiting range before each key (ascending). */
+  split(id: number, keys: readonly Key[]): void {
+    const range = this.range(id, 'waiting')
+    if (range === null) return
+    const bounds: (Bound | null)[] = [range.lo, ...keys.map((key) => ({ key, side: 'before' }) as const), range.hi]
+    const parts = bounds.slice(1).map((hi, i) => {
+      const part = newRange(bounds[i]!, hi, 'waiting')
+      part.remembered = new Map(range.remembered)
+      part.planned = i < bounds.length - 2
+      return part
+    })
+    this.#replace(range, parts)
+  }
+
+  /** I4: call between the table lock and the snapshot. False: the range is no longer there to be read. */
+  open(id: number): boolean {
+    const range = this.range(id, 'waiting')
+    if (range === null) return false
+    range.state = 'open'
+    return true
+  }
+
+  /**
+   * The snapshot is taken, its SELECT is not. retry: it does not show a transaction whose events were dropped, so take
+   * another; the range stays open so that the list cannot grow (1.9). gone: the range was given up meanwhile.
+   */
+  cut(id: number, chunk: ChunkCut): 'ok' | 'retry' | 'gone' {
+    const range = this.range(id, 'open')
+    if (range === null) return 'gone'
+    for (const txn of range.remembered.values()) if (!chunk.cut.covers(txn)) return 'retry'
+    range.cut = chunk.cut
+    range.origin = { kind: 'snapshot', tsUs: chunk.tsUs, at: chunk.at, xid: chunk.xid }
+    range.window = chunk.window ? new Window() : null
+    return 'ok'
+  }
+
+  /** Rows of an open range, all those up to `upTo` that were not given before. False: the range was given up. */
+  rows(id: number, { schema, rows, bytes }: ChunkRows, upTo: Bound | null): boolean {
+    const range = this.range(id, 'open')
+    if (range === null || range.cut === null) return false
+    this.started = true
+    if (range.window) range.window.add(schema, rows)
+    else this.#emit.rows(schema, range.origin!, rows, bytes)
+    range.handed = upTo
+    return true
+  }
+
+  /**
+   * The read is over. `upTo` null: the whole range was read; otherwise the rest waits again (1.10 c, d).
+   * `high`: the high mark of a window, read after its last row.
+   */
+  finish(id: number, upTo: Bound | null, high: Cut | null = null): void {
+    const range = this.range(id, 'open')
+    if (range === null) return
+    const rest = upTo === null ? null : this.#splitOpen(range, upTo)
+    if (rest !== null) this.#giveUp(rest)
+    if (range.window === null) return this.#close(range)
+    assert(high !== null, 'a window ends with its high mark')
+    range.window.high = high
+  }
+
+  /** Exact cut: held events leave after the rows, unless the rows show them already (1.10 a). */
+  #close(range: Range): void {
+    const held = range.held
+    this.heldBytes -= range.heldBytes
+    range.held = []
+    range.heldBytes = 0
+    range.handed = null
+    range.origin = null
+    range.window = null
+    range.remembered = new Map()
+    range.state = 'finished'
+    // No event is routed again here: a key that must be read becomes a range of its own after the last one.
+    const reads = new Map<string, { first: Held; remembered: TxnRef[] }>()
+    for (const h of held) this.#release(range, h, reads)
+    for (const { first, remembered } of reads.values()) this.#readAgain(this.#holder(range, first), first, remembered)
+  }
+
+  #release(range: Range, held: Held, reads: Map<string, { first: Held; remembered: TxnRef[] }>): void {
+    const { txn, schema, change, bytes } = held
+    if (!passes(range, txn)) return
+    const key = keyText(keyOf(schema, change.op === 'd' ? change.before! : change.after!))
+    const read = reads.get(key)
+    if (read !== undefined) read.remembered.push(txn)
+    else if (this.#mustRead(change)) reads.set(key, { first: held, remembered: [txn] })
+    else this.#leave(schema, txn, change, bytes)
+  }
+
+  /** The piece of a just closed range that holds the key; `range` itself unless an earlier read split it. */
+  #holder(range: Range, { schema, change }: Held): Range {
+    return this.ranges.includes(range) ? range : this.find(keyOf(schema, change.after!))
+  }
+
+  /** Ends a read for good: held events are dropped and remembered, the next read takes a new snapshot (1.10 c). */
+  giveUp(id: number): void {
+    const range = this.range(id, 'open')
+    if (range === null) return
+    assert(!this.unsplittable, 'a keyless range cannot be given up once rows of it left')
+    if (range.handed !== null && range.window === null) this.finish(id, range.handed)
+    else this.#giveUp(range)
+  }
+
+  #giveUp(range: Range): void {
+    const again = newRange(range.lo, range.hi, 'waiting')
+    again.planned = range.planned
+    again.single = range.single
+    again.remembered = range.remembered
+    for (const h of range.held) again.remembered.set(h.txn.ordinal, h.txn)
+    this.heldBytes -= range.heldBytes
+    this.#replace(range, [again])
+  }
+
+  /** Splits an open range after `at`; the first part keeps the id, both stay open. Returns the rest, null when empty. */
+  #splitOpen(range: Range, at: Bound): Range | null {
+    if (range.hi !== null && sameBound(this.order, range.hi, at)) return null
+    const rest = newRange(at, range.hi, 'open')
+    rest.remembered = new Map(range.remembered)
+    const mine: Held[] = []
+    for (const h of range.held) {
+      const row = h.change.op === 'd' ? h.change.before! : h.change.after!
+      if (aboveBound(this.order, keyOf(h.schema, row), at)) {
+        rest.held.push(h)
+        rest.heldBytes += h.bytes
+      } else mine.push(h)
+    }
+    range.held = mine
+    range.heldBytes -= rest.heldBytes
+    range.hi = at
+    this.ranges.splice(this.ranges.indexOf(range) + 1, 0, rest)
+    return rest
+  }
+
+  /**
+   * 1.10 c: before a checkpoint, what was handed over of an open range becomes finished with its cut and its held
+   * events leave. The rest goes on under the same id, cut and SELECT.
+   */
+  settle(): void {
+    for (const range of [...this.ranges]) {
+      if (range.state !== 'open' || range.handed === null || range.window !== null || range.cut === null) continue
+      const at = range.handed
+      const rest = this.#splitOpen(range, at)
+      if (rest === null) {
+        this.#close(range)
+        continue
+      }
+      // The reader knows the range by its id, so the id goes with the rest.
+      const done = { ...range, id: rest.id }
+      Object.assign(rest, { id: range.id, cut: range.cut, origin: range.origin, handed: null, planned: range.planned })
+      this.ranges[this.ranges.indexOf(range)] = done
+      this.#close(done)
+    }
+  }
+
+  /** A keyless range cannot be split, so no checkpoint may fall inside its rows. */
+  get unsplittable(): boolean {
+    return this.table.schema.key.length === 0 && this.ranges[0]!.state === 'open' && this.ranges[0]!.handed !== null
+  }
+
+  // ---- upkeep
+
+  /** The log has delivered everything up to `ordinal`: passed cuts cover nothing any more and ranges join. */
+  passed(ordinal: bigint): void {
+    for (const range of this.ranges) {
+      if (range.window) this.#closeWindow(range, ordinal)
+      else if (range.state === 'finished' && range.cut !== null && range.cut.resolvedAfter <= ordinal) range.cut = null
+    }
+    this.#join()
+  }
+
+  /** I5: a window closes only when the log has reached its high mark; what lies inside is folded into its rows. */
+  #closeWindow(range: Range, ordinal: bigint): void {
+    const window = range.window!
+    if (window.high === null || window.high.resolvedAfter > ordinal) return
+    const high = window.high
+    const inside = range.held.filter((h) => high.covers(h.txn))
+    const folded = window.fold(inside)
+    for (const { schema, rows, bytes } of folded) this.#emit.rows(schema, range.origin!, rows, bytes)
+    range.held = range.held.filter((h) => !high.covers(h.txn))
+    range.cut = null
+    this.heldBytes -= inside.reduce((sum, h) => sum + h.bytes, 0)
+    range.heldBytes = range.held.reduce((sum, h) => sum + h.bytes, 0)
+    this.#close(range)
+  }
+
+  /** A snapshot taken now shows these: waiting ranges need not remember them. Never open ones (1.9). */
+  prune(visible: Cut): void {
+    for (const range of this.ranges) {
+      if (range.state !== 'waiting') continue
+      for (const [ordinal, txn] of range.remembered) if (visible.covers(txn)) range.remembered.delete(ordinal)
+    }
+  }
+
+  /** Every key that a comparison may meet as a bound. */
+  bounds(): Key[] {
+    const out: Key[] = []
+    for (const { lo, handed } of this.ranges) {
+      if (lo !== null) out.push(lo.key)
+      if (handed !== null) out.push(handed.key)
+    }
+    return out
+  }
+
+  /** The keys held by an open range. */
+  heldKeys(id: number): Key[] {
+    const range = this.range(id, 'open')
+    if (range === null) return []
+    return range.held.map((h) => keyOf(h.schema, h.change.op === 'd' ? h.change.before! : h.change.after!))
+  }
+
+  /**
+   * For located orders: every key that these changes make the merge look at, and those among them that may become
+   * bounds while the changes are taken in.
+   */
+  keysOf(schema: TableSchema, changes: readonly Change[]): { keys: Key[]; bounds: Key[] } {
+    const keys: Key[] = []
+    const bounds: Key[] = []
+    for (const raw of changes) {
+      const { before, after } = completeKey(schema, raw)
+      if (before !== null) keys.push(keyOf(schema, before))
+      if (after === null) continue
+      const key = keyOf(schema, after)
+      keys.push(key)
+      if (!complete(after)) bounds.push(key)
+    }
+    return { keys, bounds }
+  }
+
+  #replace(range: Range, parts: Range[]): void {
+    const i = this.ranges.indexOf(range)
+    assert(i >= 0, 'a range to replace is not in its table')
+    this.ranges.splice(i, 1, ...parts)
+  }
+
+  #join(): void {
+    if (this.ranges.length === 1) return
+    const joined: Range[] = []
+    for (const range of this.ranges) {
+      const last = joined.at(-1)
+      if (last?.state === 'finished' && range.state === 'finished' && last.cut === range.cut) last.hi = range.hi
+      else joined.push(range)
+    }
+    this.ranges = joined
+    if (this.order instanceof LocatedOrder && this.pure) this.order.clear()
+  }
+}
+
+function passes(range: Range, txn: TxnRef): boolean {
+  return range.state === 'finished' && !(range.cut?.covers(txn) ?? false)
+}
+
+function piece(of: Range, lo: Bound | null, hi: Bound | null): Range {
+  const part = newRange(lo, hi, of.state)
+  part.cut = of.cut
+  part.planned = true
+  return part
+}
+
+function sameBound(order: KeyOrder, a: Bound, b: Bound): boolean {
+  return a.side === b.side && order.compare(a.key, b.key) === 0
+}
+
+export function keyMoved(schema: TableSchema, before: Row, after: Row): boolean {
+  for (const i of schema.key) if (before[i] !== after[i] && keyText([before[i]]) !== keyText([after[i]])) return true
+  return false
+}
+
+export function complete(row: Row): boolean {
+  for (let i = 0; i < row.length; i++) if (row[i] === undefined) return false
+  return true
+}
+
+/** The delete half of a move is stated by its key: the other old values went with the row. */
+function keyOnly(schema: TableSchema, row: Row): Row {
+  return complete(row) ? row : row.map((value, i) => (schema.key.includes(i) ? value : undefined))
+}
+
+/** A key column stored out of line is unsent in the new row and sent in the old one. */
+function completeKey(schema: TableSchema, change: Change): Change {
+  const { before, after } = change
+  if (after === null || before === null || !schema.key.some((i) => after[i] === undefined)) return change
+  return { ...change, after: after.map((v, i) => (v === undefined && schema.key.includes(i) ? before[i] : v)) }
+}
