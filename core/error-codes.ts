@@ -31,6 +31,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'The source closed the log stream; the pipeline starts again from its checkpoint.',
   },
+  'core.stream_broken': {
+    exit: 1,
+    when: 'A change stream lost its source while the caller worked on a batch; start it again from the saved checkpoint.',
+  },
   // config
   'config.invalid': {
     exit: 2,

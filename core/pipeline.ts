@@ -6,7 +6,7 @@
 import { type Clock, systemClock } from './clock.js'
 import { isAbort, TidemarkError, toError } from './errors.js'
 import { Metrics, type Progress, type TableProgress } from './metrics.js'
-import { PipelineRun } from './run.js'
+import { PipelineRun, TRANSACTION_BYTES_WHOLE_MAX } from './run.js'
 import type { Sink } from './sink.js'
 import type { Source } from './source.js'
 import { type Transform, unchanged } from './transform.js'
@@ -36,6 +36,10 @@ export interface PipelineOptions {
   readonly chunkRows?: number
   /** Longest time data waits for its commit; an idle sink commits at once. */
   readonly checkpointIntervalMs?: number
+  /** Commit at the latest after this many bytes; default: only time and idleness count. */
+  readonly commitBytesMax?: number
+  /** Source transactions up to this many bytes are committed whole. */
+  readonly transactionBytesWhole?: number
   readonly heartbeatIntervalMs?: number
   readonly state?: StateStore | null
   /** Abort: end at a checkpoint. */
@@ -80,6 +84,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     until: options.mode === 'snapshot' ? 'once' : (options.until ?? 'forever'),
     readers: options.readers ?? PARALLEL_READERS_DEFAULT,
     checkpointIntervalMs: options.checkpointIntervalMs ?? CHECKPOINT_INTERVAL_MS_DEFAULT,
+    commitBytesMax: options.commitBytesMax ?? Number.POSITIVE_INFINITY,
+    transactionBytesWhole: options.transactionBytesWhole ?? TRANSACTION_BYTES_WHOLE_MAX,
     heartbeatIntervalMs: options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS_DEFAULT,
     state: options.state ?? null,
   } as const

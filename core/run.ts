@@ -24,7 +24,7 @@ const OUT_BYTES_MAX = 8 * 1024 * 1024
 /** What one write() of the sink gets at most. */
 const WRITE_BYTES_MAX = 1024 * 1024
 /** A source transaction up to this size is committed whole; a larger one in parts, each with its place in the checkpoint. */
-const TRANSACTION_BYTES_WHOLE_MAX = 64 * 1024 * 1024
+export const TRANSACTION_BYTES_WHOLE_MAX = 64 * 1024 * 1024
 /** How often a position that moved without data is committed, so that the source may forget. */
 const IDLE_CHECKPOINT_MS = 10_000
 /** How long a clean stop waits for the end of the transaction it is in. */
@@ -40,6 +40,8 @@ export interface RunSettings {
   readonly readers: number
   readonly chunkRows?: number
   readonly checkpointIntervalMs: number
+  readonly commitBytesMax: number
+  readonly transactionBytesWhole: number
   readonly heartbeatIntervalMs: number
   readonly state: StateStore | null
   readonly signal: AbortSignal
@@ -307,10 +309,11 @@ export class PipelineRun {
 
   /** Writes what was emitted and commits at barriers: at once when idle (group commit), else after the interval. */
   async #pump(): Promise<'done' | 'stopped'> {
-    const { clock, checkpointIntervalMs, transform, metrics } = this.#o
+    const { clock, checkpointIntervalMs, commitBytesMax, transform, metrics } = this.#o
     const signal = this.#end.signal
     const out = this.#out
     let since: number | null = null
+    let uncommitted = 0
     for (;;) {
       const batches: ChangeBatch[] = []
       let barrier: Barrier | null = null
@@ -330,16 +333,22 @@ export class PipelineRun {
           { signal },
         )
         for (const batch of batches) metrics.wrote(batch.schema.id, batch)
+        for (const batch of batches) uncommitted += batch.bytes
         since ??= clock.now()
       }
       if (barrier !== null) {
         await this.#commit(barrier)
         since = null
+        uncommitted = 0
         if (barrier.final) return 'stopped'
         if (this.#reached(barrier)) return 'done'
         continue
       }
-      if (since !== null && (out.length === 0 || clock.now() - since >= checkpointIntervalMs)) this.#want()
+      const due =
+        out.length === 0 ||
+        uncommitted >= commitBytesMax ||
+        (since !== null && clock.now() - since >= checkpointIntervalMs)
+      if (since !== null && due) this.#want()
       if (out.length === 0 && !(await out.readable())) return 'stopped'
     }
   }
@@ -389,11 +398,11 @@ export class PipelineRun {
   #place(): void {
     const merger = this.#merger
     if (!this.#wanted || !merger.divisible) return
-    if (merger.midTransaction && merger.transactionBytes < TRANSACTION_BYTES_WHOLE_MAX && !this.#forced) return
+    if (merger.midTransaction && merger.transactionBytes < this.#o.transactionBytesWhole && !this.#forced) return
     this.#wanted = false
     this.#dirty = false
     const barrier = this.#barrier()
-    this.#out.push({ barrier }, 0)
+    void this.#out.push({ barrier }, 0)
   }
 
   #barrier(): Barrier {
@@ -414,19 +423,21 @@ export class PipelineRun {
 
   async #commit({ checkpoint }: Barrier): Promise<void> {
     step('checkpoint.before-commit')
-    await this.#save(checkpoint)
+    const kept = await this.#save(checkpoint)
     step('checkpoint.committed')
-    this.#source.release(checkpoint.position) // I1: only now may the source forget.
+    if (kept) this.#source.release(checkpoint.position) // I1: only now may the source forget.
     step('checkpoint.released')
     const now = this.#o.clock.now()
     this.#committed = { position: checkpoint.position, at: now }
     this.#o.metrics.committed(checkpoint.position, now)
   }
 
-  async #save(checkpoint: CheckpointState): Promise<void> {
+  /** False: the sink took everything but does not vouch for it. */
+  async #save(checkpoint: CheckpointState): Promise<boolean> {
     const text = writeCheckpoint(checkpoint)
-    await this.#session.commit(text, { signal: this.#end.signal })
+    const kept = await this.#session.commit(text, { signal: this.#end.signal })
     if (this.#sink.guarantee === 'none') await this.#o.state?.write(text)
+    return kept !== 'not-durable'
   }
 
   #stop(): void {

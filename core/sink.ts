@@ -42,8 +42,11 @@ export interface SinkSession {
   ): Promise<void>
   /** Batches in order. Resolves when the sink can take more; may hold everything until commit. */
   write(batches: readonly ChangeBatch[], options: Abortable): Promise<void>
-  /** Makes everything written since the last commit and the checkpoint visible together. Throws `sink.fenced` when no longer the owner. */
-  commit(checkpoint: string, options: Abortable): Promise<void>
+  /**
+   * Makes everything written since the last commit and the checkpoint visible together. Throws `sink.fenced` when no
+   * longer the owner. `not-durable`: everything was taken, but the source must not forget it yet.
+   */
+  commit(checkpoint: string, options: Abortable): Promise<void | 'not-durable'>
   /** Gives up what was not committed and closes. Never throws. */
   close(): Promise<void>
 }
