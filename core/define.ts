@@ -3,6 +3,7 @@
  * messages come), and functions that make, check, describe and remove what it owns.
  */
 import type { ZodType } from 'zod'
+import type { TableSchema } from './model.js'
 import type { Sink } from './sink.js'
 import type { Abortable, Source } from './source.js'
 
@@ -38,7 +39,11 @@ export interface SinkDefinition<O = never> {
   readonly summary: string
   readonly options: ZodType<O>
   create(options: O, context: ConnectorContext): Sink
-  check(options: O, context: ConnectorContext & Abortable): Promise<readonly Finding[]>
+  /** `tables`: what would be written, after transforms and routes; absent when the source could not be read. */
+  check(
+    options: O,
+    context: ConnectorContext & Abortable & { readonly tables?: readonly TableSchema[] },
+  ): Promise<readonly Finding[]>
   /** The committed checkpoint, read without fencing anybody; null: none. */
   readCheckpoint(options: O, context: ConnectorContext & Abortable): Promise<string | null>
   /** Removes the pipeline's checkpoint (never its data). Returns a line for each thing removed. Idempotent. */

@@ -44,6 +44,10 @@ export const ERROR_CODES = {
     exit: 2,
     when: 'A route sends two source tables into one target, or one table to several, which is not supported.',
   },
+  'config.state_file': {
+    exit: 3,
+    when: 'The file of `pipeline.state` cannot be read or written.',
+  },
   'config.table_pattern': {
     exit: 2,
     when: 'The name or pattern of a table cannot be read.',
@@ -57,6 +61,14 @@ export const ERROR_CODES = {
     when: 'The pipeline file cannot be read.',
   },
   // cli
+  'cli.exists': {
+    exit: 2,
+    when: 'The file that `tidemark init` would write already exists.',
+  },
+  'cli.left_at_once': {
+    exit: 1,
+    when: 'A second signal ended `tidemark sync` before it reached a checkpoint. It stands in the report only.',
+  },
   'cli.usage': {
     exit: 2,
     when: 'A command was called with options that it does not know, or without those that it needs.',

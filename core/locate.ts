@@ -43,6 +43,16 @@ export async function locateRows(
   while (await locate(source, table, [...table.heldKeys(range), upTo], [...table.bounds(), upTo], options));
 }
 
+/** Locates split points against the bounds and each other. */
+export async function locatePlan(
+  source: Source,
+  table: TableMerge,
+  keys: readonly Key[],
+  options: Abortable,
+): Promise<void> {
+  while (await locate(source, table, [...keys], [...table.bounds(), ...keys], options));
+}
+
 /** True when the server had to be asked, so that the state may have moved on meanwhile. */
 async function locate(
   source: Source,

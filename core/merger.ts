@@ -45,6 +45,7 @@ export class Merger {
   constructor(options: MergerOptions) {
     this.#emit = options.emit
     this.position = options.state?.position ?? options.position
+    this.ordinal = BigInt(options.state?.ordinal ?? 0)
     this.#emitter = { change: (s, o, c, b) => this.#change(s, o, c, b), rows: (s, o, r, b) => this.#rows(s, o, r, b) }
     const traits = { completesMoves: options.completesMoves, readUnsent: !options.snapshot }
     for (const table of options.tables) {

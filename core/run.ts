@@ -241,6 +241,7 @@ export class PipelineRun {
     }
     const others = [this.#tail(), this.#scheduler.run(fail), this.#upkeep(), admitting].map((task) => task.catch(fail))
     try {
+      this.#changed(false)
       return await this.#pump()
     } catch (thrown) {
       throw failure ?? thrown

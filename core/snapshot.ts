@@ -6,7 +6,7 @@
 import type { Clock } from './clock.js'
 import { Wake } from './clock.js'
 import type { Bound } from './key.js'
-import { locateRows, needsLocating } from './locate.js'
+import { locatePlan, locateRows, needsLocating } from './locate.js'
 import type { Merger } from './merger.js'
 import { keyOf, type TableId } from './model.js'
 import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source } from './source.js'
@@ -48,7 +48,7 @@ export class SnapshotScheduler {
   readonly #planning = new Set<number>()
   readonly #taken = new Set<number>()
   readonly #reads = new Map<number, ChunkRead>()
-  #readsInFlight = 0
+  readonly #inFlight = new Map<TableId, number>()
   readonly chunks = new Map<TableId, number>()
   /** Most reads of one table that were in flight at once. */
   readonly readsInFlightMax = new Map<TableId, number>()
@@ -71,10 +71,6 @@ export class SnapshotScheduler {
   /** I8: too much is held back, so reads end early at the last row read (1.10 d). */
   cutShort(): void {
     for (const read of this.#reads.values()) read.stop()
-  }
-
-  get reading(): number {
-    return this.#readsInFlight
   }
 
   async #reader(): Promise<void> {
@@ -137,6 +133,7 @@ export class SnapshotScheduler {
     this.#planning.add(range.id)
     try {
       const keys = await source.plan(table.table, range, this.#limit(table).rowsMax, readers * 2, { signal })
+      if (needsLocating(table)) await locatePlan(source, table, keys, { signal })
       if (keys.length > 0) table.split(range.id, keys)
       else range.planned = true
     } finally {
@@ -235,14 +232,15 @@ export class SnapshotScheduler {
       this.chunks.set(name, (this.chunks.get(name) ?? 0) + 1)
     } finally {
       this.#reads.delete(id)
-      this.#readsInFlight--
+      this.#inFlight.set(name, (this.#inFlight.get(name) ?? 1) - 1)
     }
   }
 
   #began(name: TableId, id: number, read: ChunkRead): void {
     this.#reads.set(id, read)
-    this.#readsInFlight++
-    this.readsInFlightMax.set(name, Math.max(this.readsInFlightMax.get(name) ?? 0, this.#readsInFlight))
+    const reads = (this.#inFlight.get(name) ?? 0) + 1
+    this.#inFlight.set(name, reads)
+    this.readsInFlightMax.set(name, Math.max(this.readsInFlightMax.get(name) ?? 0, reads))
   }
 
   /** 1.10 g: one-row ranges of one table under one cut. */

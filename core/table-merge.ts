@@ -11,7 +11,7 @@
  */
 import type { Cut } from './cut.js'
 import { assert, TidemarkError } from './errors.js'
-import { aboveBound, type Bound, type KeyOrder, type KeyRange, LocatedOrder } from './key.js'
+import { aboveBound, type Bound, inRange, type KeyOrder, type KeyRange, LocatedOrder } from './key.js'
 import { type Change, type Key, keyOf, keyText, type Origin, type Row, type TableSchema, type TxnRef } from './model.js'
 import type { ChunkCut, ChunkRows, SourceTable } from './source.js'
 import { Window } from './window.js'
@@ -234,10 +234,17 @@ export class TableMerge {
     return this.ranges.find((r) => r.id === id && r.state === state) ?? null
   }
 
-  /** Splits a waiting range before each key (ascending). */
-  split(id: number, keys: readonly Key[]): void {
+  /** Splits a waiting range before each key. Keys are hints: those outside the range or out of order are left out. */
+  split(id: number, hints: readonly Key[]): void {
     const range = this.range(id, 'waiting')
     if (range === null) return
+    const keys: Key[] = []
+    for (const key of hints) {
+      const last = keys.at(-1)
+      if (last !== undefined && this.order.compare(key, last) <= 0) continue
+      if (inRange(this.order, key, range) && (range.lo === null || this.order.compare(key, range.lo.key) !== 0))
+        keys.push(key)
+    }
     const bounds: (Bound | null)[] = [range.lo, ...keys.map((key) => ({ key, side: 'before' }) as const), range.hi]
     const parts = bounds.slice(1).map((hi, i) => {
       const part = newRange(bounds[i]!, hi, 'waiting')

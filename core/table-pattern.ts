@@ -53,6 +53,12 @@ export function parseTablePattern(text: string): TablePattern {
   return compile(text, exact, sources)
 }
 
+/** One to three unquoted parts of a table's name, or null. */
+export function splitTableName(text: string): string[] | null {
+  const parts = splitOutside(text, '.').map((part) => unquoted(part.trim()) ?? part.trim())
+  return parts.length > 3 || parts.includes('') ? null : parts
+}
+
 function compile(text: string, exact: boolean, sources: readonly string[]): TablePattern {
   const regex = new RegExp(`^${sources.map((s) => `(?:${s})`).join(PART_SEPARATOR)}$`, 's')
   const withDatabase = sources.length === 3
