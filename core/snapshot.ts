@@ -134,8 +134,7 @@ export class SnapshotScheduler {
     try {
       const keys = await source.plan(table.table, range, this.#limit(table).rowsMax, readers * 2, { signal })
       if (needsLocating(table)) await locatePlan(source, table, keys, { signal })
-      if (keys.length > 0) table.split(range.id, keys)
-      else range.planned = true
+      table.split(range.id, keys)
     } finally {
       this.#planning.delete(range.id)
     }

@@ -245,6 +245,10 @@ export class TableMerge {
       if (inRange(this.order, key, range) && (range.lo === null || this.order.compare(key, range.lo.key) !== 0))
         keys.push(key)
     }
+    if (keys.length === 0) {
+      range.planned = true
+      return
+    }
     const bounds: (Bound | null)[] = [range.lo, ...keys.map((key) => ({ key, side: 'before' }) as const), range.hi]
     const parts = bounds.slice(1).map((hi, i) => {
       const part = newRange(bounds[i]!, hi, 'waiting')
