@@ -74,6 +74,12 @@ export const ERROR_CODES = {
     when: 'A command was called with options that it does not know, or without those that it needs.',
   },
   // postgres driver and source
+  'postgres.auth': { exit: 3, when: 'The server refused the user or the password.' },
+  'postgres.connection': { exit: 3, when: 'The server cannot be reached, or the connection was lost.' },
+  'postgres.no_database': { exit: 3, when: 'The database does not exist on the server.' },
+  'postgres.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
+  'postgres.query': { exit: 1, when: 'The server refused a statement; its own message is passed on.' },
+  'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
   // formats
   'format.reserved_column': {
