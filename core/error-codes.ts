@@ -61,6 +61,10 @@ export const ERROR_CODES = {
     when: 'The pipeline file cannot be read.',
   },
   // cli
+  'cli.demo_unavailable': {
+    exit: 3,
+    when: 'The demo has no PostgreSQL server binaries to run, or cannot get them.',
+  },
   'cli.exists': {
     exit: 2,
     when: 'The file that `tidemark init` would write already exists.',
@@ -77,10 +81,46 @@ export const ERROR_CODES = {
   'postgres.auth': { exit: 3, when: 'The server refused the user or the password.' },
   'postgres.connection': { exit: 3, when: 'The server cannot be reached, or the connection was lost.' },
   'postgres.no_database': { exit: 3, when: 'The database does not exist on the server.' },
+  'postgres.identity_changed': {
+    exit: 1,
+    when: 'The REPLICA IDENTITY of a captured table was changed while the pipeline ran.',
+  },
   'postgres.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
+  'postgres.position_lost': {
+    exit: 3,
+    when: 'The log no longer holds what lies behind the checkpoint: the slot was lost, replaced or moved on, or the server restored.',
+  },
   'postgres.query': { exit: 1, when: 'The server refused a statement; its own message is passed on.' },
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
+  'sink.column_missing': { exit: 3, when: 'The target lacks a column of the source; the message has the ALTER TABLE.' },
+  'sink.column_type': { exit: 3, when: 'A target column has a type that does not hold every source value unchanged.' },
+  'sink.column_unwritable': {
+    exit: 3,
+    when: 'A target column is computed by the target, or needs a value that the source does not have.',
+  },
+  'sink.constraints': {
+    exit: 3,
+    when: 'A target has constraints, triggers or rules beside its key that can fail when rows arrive out of order.',
+  },
+  'sink.fence_blocked': {
+    exit: 3,
+    when: "Another session holds the pipeline's row in the sink, and this user may not end it.",
+  },
+  'sink.key': { exit: 3, when: "A target has no unique index on exactly the source table's key." },
+  'sink.locked': { exit: 1, when: 'Another session held a lock on a target table for too long.' },
+  'sink.name_too_long': { exit: 2, when: 'The name of a table or column is too long for the target.' },
+  'sink.rejected': { exit: 1, when: 'The target refused a row; its own message is passed on.' },
+  'sink.row_missing': {
+    exit: 1,
+    when: 'An update carries only part of its row and the target has no such row: somebody else changed the target.',
+  },
+  'sink.target_gone': { exit: 3, when: 'A target table that the pipeline has written to does not exist any more.' },
+  'sink.target_is_source': { exit: 2, when: 'A target is one of the captured source tables.' },
+  'sink.target_kind': { exit: 3, when: 'A target exists but is not a permanent table.' },
+  'sink.target_not_empty': { exit: 3, when: 'A target holds rows although the pipeline has never written to it.' },
+  'sink.target_shared': { exit: 2, when: 'Two source tables would be written to one target table.' },
+  'sink.type_missing': { exit: 3, when: 'The target lacks a type, or a label of an enum, that a column needs.' },
   // formats
   'format.reserved_column': {
     exit: 3,

@@ -81,6 +81,8 @@ export interface ColumnType {
   readonly labels: readonly string[] | null
   /** The domain's full name where the column's type is one; the other fields describe its base type. */
   readonly domain: string | null
+  /** Character types: the collation's full name where it is not the database's default. */
+  readonly collation?: string
 }
 
 export interface Column {
