@@ -79,18 +79,31 @@ export const ERROR_CODES = {
   },
   // postgres driver and source
   'postgres.auth': { exit: 3, when: 'The server refused the user or the password.' },
+  'postgres.chunk_failed': { exit: 1, when: 'Reading rows of a table failed; the server says why.' },
   'postgres.connection': { exit: 3, when: 'The server cannot be reached, or the connection was lost.' },
   'postgres.no_database': { exit: 3, when: 'The database does not exist on the server.' },
   'postgres.identity_changed': {
     exit: 1,
     when: 'The REPLICA IDENTITY of a captured table was changed while the pipeline ran.',
   },
+  'postgres.no_tables': { exit: 2, when: 'A pattern in `tables` matches no table of the database.' },
   'postgres.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
   'postgres.position_lost': {
     exit: 3,
     when: 'The log no longer holds what lies behind the checkpoint: the slot was lost, replaced or moved on, or the server restored.',
   },
   'postgres.query': { exit: 1, when: 'The server refused a statement; its own message is passed on.' },
+  'postgres.no_free_slot': { exit: 3, when: 'All replication slots of the server are taken.' },
+  'postgres.not_ready': {
+    exit: 3,
+    when: 'The server or a table lacks something that capture needs; the message has the SQL that fixes it.',
+  },
+  'postgres.publication': { exit: 3, when: 'The publication is missing, incomplete, or may not be made by this user.' },
+  'postgres.slot': { exit: 3, when: 'The replication slot is gone, was invalidated, or belongs to something else.' },
+  'postgres.slot_blocked': { exit: 3, when: 'The slot could not be made because older transactions stayed open.' },
+  'postgres.slot_held': { exit: 3, when: 'Another process reads the replication slot.' },
+  'postgres.table_gone': { exit: 3, when: 'A captured table was dropped or renamed.' },
+  'postgres.table_renamed': { exit: 1, when: 'A captured table was renamed while the pipeline ran.' },
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
   'sink.column_missing': { exit: 3, when: 'The target lacks a column of the source; the message has the ALTER TABLE.' },
@@ -107,9 +120,14 @@ export const ERROR_CODES = {
     exit: 3,
     when: "Another session holds the pipeline's row in the sink, and this user may not end it.",
   },
+  'sink.fenced': {
+    exit: 1,
+    when: 'Another process has taken the pipeline over; this one stops and has written nothing since.',
+  },
   'sink.key': { exit: 3, when: "A target has no unique index on exactly the source table's key." },
   'sink.locked': { exit: 1, when: 'Another session held a lock on a target table for too long.' },
   'sink.name_too_long': { exit: 2, when: 'The name of a table or column is too long for the target.' },
+  'sink.read_only': { exit: 3, when: 'The target server is a standby and takes no writes.' },
   'sink.rejected': { exit: 1, when: 'The target refused a row; its own message is passed on.' },
   'sink.row_missing': {
     exit: 1,

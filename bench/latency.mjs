@@ -1,0 +1,146 @@
+// Commit-to-visible latency at a steady 2,000 rows/s with defaults: a writer commits 20 rows each 10 ms and stamps them
+// with the server's clock; a reader polls the target each few milliseconds and notes when a row is first there.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import pg from 'pg'
+
+const ROWS_PER_SECOND = 2_000
+const COMMIT_EVERY_MS = 10
+const WARM_UP_MS = 3_000
+const MEASURE_MS = 20_000
+const POLL_MS = 2
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+const percentile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))]
+
+export async function latency(context) {
+  console.log(`\nLatency from commit to visible at ${ROWS_PER_SECOND} rows/s, defaults`)
+  for (const kind of ['postgres', 'file']) await measure(kind, context)
+}
+
+async function measure(kind, { work, urlOf, psql, cli, database, pinned }) {
+  const name = `lat_${kind}`
+  const target = `${database}_target`
+  psql('drop table if exists beat; create table beat (id bigint primary key, at timestamptz not null, body text)')
+  if (kind === 'postgres') psql(`create database ${target}`, 'postgres')
+  const folder = join(work, name)
+  const sink = kind === 'postgres' ? { type: 'postgres', url: urlOf(target) } : { type: 'file', path: folder }
+  const file = join(work, `${name}.yaml`)
+  writeFileSync(
+    file,
+    JSON.stringify({
+      source: { type: 'postgres', url: urlOf(database), tables: 'public.beat' },
+      sink,
+      pipeline: { name },
+    }),
+  )
+  const command = pinned ? [pinned[0], ...pinned[1], process.execPath] : [process.execPath]
+  const child = spawn(command[0], [...command.slice(1), cli, 'sync', file], {
+    stdio: ['ignore', 'ignore', openSync(join(work, `${name}.log`), 'w')],
+  })
+  const exited = once(child, 'exit')
+  const newest = kind === 'postgres' ? await tableReader(urlOf(target)) : fileReader(folder)
+  const writer = new pg.Client({ connectionString: urlOf(database) })
+  await writer.connect()
+  try {
+    const committed = new Map()
+    const found = []
+    let id = 0
+    let seen = 0
+    const begun = performance.now()
+    const write = async () => {
+      const batch = (ROWS_PER_SECOND * COMMIT_EVERY_MS) / 1000
+      for (let next = begun; performance.now() < begun + WARM_UP_MS + MEASURE_MS; next += COMMIT_EVERY_MS) {
+        const pause = next - performance.now()
+        if (pause > 0) await sleep(pause)
+        const from = id + 1
+        id += batch
+        await writer.query(
+          `insert into beat select i, clock_timestamp(), repeat('x', 60) from generate_series(${from}, ${id}) i`,
+        )
+        committed.set(id, performance.now())
+      }
+    }
+    const read = async () => {
+      while (seen < id || performance.now() < begun + WARM_UP_MS + MEASURE_MS) {
+        if (performance.now() > begun + WARM_UP_MS + MEASURE_MS + 30_000)
+          throw new Error(`only ${seen} of ${id} rows arrived`)
+        const max = await newest()
+        const now = performance.now()
+        for (const [last, at] of committed) {
+          if (last > max) break
+          committed.delete(last)
+          if (at > begun + WARM_UP_MS) found.push(now - at)
+        }
+        seen = max
+        await sleep(POLL_MS)
+      }
+    }
+    await Promise.all([write(), read()])
+    found.sort((a, b) => a - b)
+    const cells = [0.5, 0.9, 0.99].map((p) => `p${p * 100} ${percentile(found, p).toFixed(1)} ms`)
+    console.log(
+      `${`tidemark -> ${kind}`.padEnd(28)} ${cells.join('   ')}   max ${found.at(-1).toFixed(1)} ms   (${found.length} commits)`,
+    )
+  } finally {
+    await writer.end()
+    await newest.close?.()
+    child.kill('SIGTERM')
+    await exited
+    psql(`select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'tidemark_${name}';
+          drop publication if exists tidemark_${name}`)
+    if (kind === 'postgres') psql(`drop database if exists ${target} with (force)`, 'postgres')
+  }
+}
+
+async function tableReader(url) {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  const newest = async () => {
+    try {
+      const { rows } = await client.query('select coalesce(max(id), 0) as id from public.beat')
+      return Number(rows[0].id)
+    } catch (error) {
+      if (error.code === '42P01') return 0
+      throw error
+    }
+  }
+  newest.close = () => client.end()
+  return newest
+}
+
+/** Reads what the highest manifest says is committed, as any reader would. */
+function fileReader(folder) {
+  const read = new Map()
+  let max = 0
+  return async () => {
+    let names
+    try {
+      names = readdirSync(folder)
+        .filter((n) => /^manifest[-.]?\d+/.test(n))
+        .sort()
+    } catch {
+      return 0
+    }
+    if (names.length === 0) return 0
+    let manifest
+    try {
+      manifest = JSON.parse(readFileSync(join(folder, names.at(-1)), 'utf8'))
+    } catch {
+      return max // pruned between the listing and the read
+    }
+    for (const { file, bytes } of manifest.segments) {
+      const from = read.get(file) ?? 0
+      if (bytes <= from) continue
+      const buffer = Buffer.alloc(bytes - from)
+      const fd = openSync(join(folder, file))
+      readSync(fd, buffer, 0, buffer.length, from)
+      closeSync(fd)
+      read.set(file, bytes)
+      for (const [, id] of buffer.toString('latin1').matchAll(/"after":\{"id":(\d+)/g)) max = Math.max(max, Number(id))
+    }
+    return max
+  }
+}

@@ -1,0 +1,399 @@
+/**
+ * Reads tables from the catalog as core schemas, and gives the relations of the log the very same schemas, so that rows
+ * and changes of one definition share a fingerprint.
+ */
+import { createHash } from 'node:crypto'
+import { TidemarkError } from '../../core/errors.js'
+import {
+  type Column,
+  type ColumnType,
+  type TableId,
+  type TableSchema,
+  type TypeKind,
+  tableId,
+} from '../../core/model.js'
+import { parseTablePatterns } from '../../core/table-pattern.js'
+import type { PgConnection } from '../../drivers/postgres.js'
+import type { PostgresOptions } from './options.js'
+
+/** A table of the catalog. */
+export interface CatalogTable {
+  readonly oid: number
+  readonly schema: TableSchema
+  /** r ordinary, p partitioned. */
+  readonly kind: string
+  /** d, n, f, i as in pg_class.relreplident. */
+  readonly identity: string
+  readonly hasPrimaryKey: boolean
+  /** Columns left out because the log leaves them out. */
+  readonly generatedDropped: readonly string[]
+  readonly rows: number | null
+  readonly bytes: number | null
+  /** Key columns as the server compares them. */
+  readonly key: readonly KeyColumn[]
+  /** Equal while no column changed; see definitionSql(). */
+  readonly definition: string
+}
+
+export interface KeyColumn {
+  readonly name: string
+  /** Type with modifiers, schema-qualified: what literals are cast to. */
+  readonly type: string
+  readonly base: string
+  /** Qualified collation name to compare under, null for types without one. */
+  readonly collation: string | null
+  /** The collation orders by bytes. */
+  readonly byteOrder: boolean
+  readonly domain: boolean
+}
+
+/** Server facts that decide what can be read. */
+export interface ServerFacts {
+  readonly version: number
+  /** Stored generated columns are in the log (18 and later). */
+  readonly generatedInLog: boolean
+}
+
+/** A digest of a table's columns as the transaction's snapshot shows them. */
+export const definitionSql = (
+  oid: string,
+) => `(select md5(string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod,
+  a.attnotnull, a.attgenerated), ';' order by a.attnum)) from pg_attribute a where a.attrelid = ${oid} and a.attnum > 0 and not a.attisdropped)`
+
+const TABLES_SQL = `
+select c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
+  case when c.relkind = 'p' then (select sum(greatest(l.reltuples, 0)) from pg_partition_tree(c.oid) t join pg_class l on l.oid = t.relid where t.isleaf)
+    else c.reltuples end::float8::text,
+  case when c.relkind = 'p' then (select sum(pg_table_size(t.relid)) from pg_partition_tree(c.oid) t where t.isleaf)
+    else pg_table_size(c.oid) end::text,
+  ${definitionSql('c.oid')}
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+  and n.nspname <> 'tidemark' and not (c.relispartition)
+order by 2, 3`
+
+const COLUMNS_SQL = `
+select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated,
+  case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+  case when co.oid is null then null else quote_ident(cn.nspname) || '.' || quote_ident(co.collname) end,
+  case when co.oid is null then false else coalesce(co.collisdeterministic, true) and (
+    (co.collprovider = 'd' and db.datcollate in ('C', 'POSIX') and dbp.provider = 'c') or (co.collprovider <> 'd' and co.collcollate in ('C', 'POSIX'))
+    or co.collname in ('C', 'POSIX', 'ucs_basic')) end
+from pg_attribute a
+left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+left join pg_collation co on co.oid = a.attcollation
+left join pg_namespace cn on cn.oid = co.collnamespace
+join pg_database db on db.datname = current_database()
+cross join lateral (select coalesce(to_jsonb(db)->>'datlocprovider', 'c') as provider) dbp
+where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum`
+
+/** Key columns in order: the primary key, or the index of REPLICA IDENTITY USING INDEX (1.10 h). */
+const KEYS_SQL = `
+select i.indrelid, i.indisprimary, i.indisreplident, array_to_string(i.indkey, ' ')
+from pg_index i where i.indrelid = any($1::oid[]) and (i.indisprimary or i.indisreplident)`
+
+export async function readTables(
+  connection: PgConnection,
+  options: PostgresOptions,
+  server: ServerFacts,
+  only?: TableId,
+): Promise<CatalogTable[]> {
+  const wanted = parseTablePatterns(options.tables)
+  const excluded = parseTablePatterns(options['tables.exclude'] ?? [])
+  const database = connection.options.database
+  const all = await connection.query(TABLES_SQL)
+  const found = all.filter(([, namespace, name]) => {
+    const table = { database, namespace: namespace!, name: name! }
+    if (only !== undefined && tableId(table.namespace, table.name) !== only) return false
+    return wanted.some((p) => p.matches(table)) && !excluded.some((p) => p.matches(table))
+  })
+  if (only === undefined) requireMatches(wanted, all, database, options)
+  const oids = found.map(([oid]) => oid!)
+  if (oids.length === 0) return []
+  const columns = await connection.query(COLUMNS_SQL, [oids])
+  const keys = await connection.query(KEYS_SQL, [oids])
+  const types = new TypeCache()
+  await types.load(
+    connection,
+    columns.map((c) => c[3]!),
+  )
+  return found.map((row) => {
+    const mine = columns.filter((c) => c[0] === row[0])
+    return catalogTable(
+      row,
+      mine,
+      keys.filter((k) => k[0] === row[0]),
+      { database, types, server },
+    )
+  })
+}
+
+function requireMatches(
+  wanted: ReturnType<typeof parseTablePatterns>,
+  all: (string | null)[][],
+  database: string,
+  options: PostgresOptions,
+): void {
+  const named = all.map(([, namespace, name]) => ({ database, namespace: namespace!, name: name! }))
+  const missing = wanted.filter((p) => !named.some((table) => p.matches(table)))
+  if (missing.length === 0) return
+  const exist = named.slice(0, 10).map((t) => tableId(t.namespace, t.name))
+  throw new TidemarkError('postgres.no_tables', {
+    message: `no table of database ${database} matches ${missing.map((p) => `"${p.text}"`).join(', ')} in tables: ${[options.tables].flat().join(', ')}`,
+    fix:
+      exist.length > 0
+        ? `The tables there are: ${exist.join(', ')}${named.length > 10 ? ', ...' : ''}.`
+        : 'The database has no tables.',
+    at: 'source.tables',
+  })
+}
+
+function catalogTable(
+  [oid, namespace, name, kind, identity, rows, bytes, definition]: (string | null)[],
+  attributes: (string | null)[][],
+  keys: (string | null)[][],
+  { database, types, server }: { database: string; types: TypeCache; server: ServerFacts },
+): CatalogTable {
+  const dropped = attributes.filter((a) => a[6] === 'v' || (a[6] === 's' && !server.generatedInLog))
+  const kept = attributes.filter((a) => !dropped.includes(a))
+  const columns: Column[] = kept.map((a) => ({
+    name: a[2]!,
+    type: types.columnType(Number(a[3]), Number(a[4])),
+    nullable: a[5] !== 't',
+    generated: a[6] !== '',
+    defaultValue: constantDefault(a[7] ?? null),
+  }))
+  const primary = keys.find((k) => k[1] === 't')
+  const index = identity === 'i' ? keys.find((k) => k[2] === 't') : primary
+  const attnums = index ? index[3]!.split(' ') : []
+  const key = attnums.map((n) => kept.findIndex((a) => a[1] === n))
+  const schema = makeSchema({ database, namespace: namespace!, name: name!, columns, key })
+  const reltuples = Number(rows)
+  return {
+    oid: Number(oid),
+    schema,
+    kind: kind!,
+    identity: identity!,
+    hasPrimaryKey: primary !== undefined,
+    generatedDropped: dropped.map((a) => a[2]!),
+    rows: rows === null || reltuples < 0 ? null : reltuples,
+    bytes: bytes === null ? null : Number(bytes),
+    definition: definition ?? '',
+    key: key.map((i) => {
+      const a = kept[i]!
+      const { type } = columns[i]!
+      return {
+        name: a[2]!,
+        type: types.qualified(Number(a[3]), Number(a[4])),
+        base: type.base,
+        collation: a[8] ?? null,
+        byteOrder: a[9] === 't',
+        domain: type.domain !== null,
+      }
+    }),
+  }
+}
+
+export function makeSchema(parts: {
+  readonly database: string
+  readonly namespace: string
+  readonly name: string
+  readonly columns: readonly Column[]
+  readonly key: readonly number[]
+}): TableSchema {
+  const whole = { ...parts, id: tableId(parts.namespace, parts.name), dialect: 'postgres' as const }
+  return { ...whole, fingerprint: createHash('sha256').update(JSON.stringify(whole)).digest('hex').slice(0, 32) }
+}
+
+/** The text of a default that is a plain literal; anything computed is null. */
+function constantDefault(expression: string | null): string | null {
+  if (expression === null) return null
+  const quoted = /^'((?:[^']|'')*)'::[\w". ()[\],]+$/.exec(expression)
+  if (quoted && !/::(date|time|timestamp|interval|regclass)/.test(expression)) return quoted[1]!.replaceAll("''", "'")
+  if (/^-?\d+(\.\d+)?$/.test(expression)) return expression
+  const negative = /^\(?'?(-?\d+(?:\.\d+)?)'?\)?(::[\w ]+)?$/.exec(expression)
+  if (negative) return negative[1]!
+  if (expression === 'true' || expression === 'false') return expression === 'true' ? 't' : 'f'
+  return null
+}
+
+// ---- types
+
+const KINDS: Readonly<Record<string, TypeKind>> = {
+  bool: 'bool',
+  int2: 'int16',
+  int4: 'int32',
+  int8: 'int64',
+  oid: 'int64',
+  float4: 'float32',
+  float8: 'float64',
+  numeric: 'decimal',
+  money: 'money',
+  text: 'string',
+  varchar: 'string',
+  bpchar: 'string',
+  char: 'string',
+  name: 'string',
+  citext: 'string',
+  bytea: 'bytes',
+  bit: 'bits',
+  varbit: 'bits',
+  date: 'date',
+  time: 'time',
+  timetz: 'timetz',
+  timestamp: 'timestamp',
+  timestamptz: 'timestamptz',
+  interval: 'interval',
+  uuid: 'uuid',
+  json: 'json',
+  jsonb: 'json',
+  xml: 'xml',
+  point: 'point',
+  hstore: 'hstore',
+}
+
+const TYPES_SQL = `
+select t.oid, t.typname, n.nspname, t.typtype, t.typelem, t.typbasetype, t.typtypmod, t.typcategory,
+  (select array_agg(e.enumlabel::text order by e.enumsortorder)::text from pg_enum e where e.enumtypid = t.oid),
+  (select json_agg(e.enumlabel::text order by e.enumsortorder)::text from pg_enum e where e.enumtypid = t.oid),
+  t.typsubscript::text
+from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.oid = any($1::oid[])`
+
+interface TypeRow {
+  readonly oid: number
+  readonly name: string
+  readonly namespace: string
+  readonly type: string
+  readonly element: number
+  readonly baseType: number
+  readonly typmod: number
+  readonly isArray: boolean
+  readonly labels: readonly string[] | null
+}
+
+/** Types by OID, with what they are made of. */
+export class TypeCache {
+  readonly #types = new Map<number, TypeRow>()
+
+  /** Loads the types and everything they are built from. */
+  async load(connection: PgConnection, oids: readonly string[]): Promise<void> {
+    let wanted = [...new Set(oids.map(Number))].filter((oid) => !this.#types.has(oid))
+    while (wanted.length > 0) {
+      const rows = await connection.query(TYPES_SQL, [wanted.map(String)])
+      const next: number[] = []
+      for (const r of rows) {
+        const isArray = r[10] === 'array_subscript_handler' || (r[10] == null && r[7] === 'A' && Number(r[4]) !== 0)
+        const row: TypeRow = {
+          oid: Number(r[0]),
+          name: r[1]!,
+          namespace: r[2]!,
+          type: r[3]!,
+          element: isArray ? Number(r[4]) : 0,
+          baseType: Number(r[5]),
+          typmod: Number(r[6]),
+          isArray,
+          labels: r[9] === null ? null : (JSON.parse(r[9]!) as string[]),
+        }
+        this.#types.set(row.oid, row)
+        for (const part of [row.element, row.baseType]) if (part !== 0 && !this.#types.has(part)) next.push(part)
+      }
+      wanted = [...new Set(next)]
+    }
+  }
+
+  columnType(oid: number, typmod: number): ColumnType {
+    const row = this.#types.get(oid)
+    if (row === undefined) throw new TidemarkError('core.bug', { message: `type ${oid} was not loaded` })
+    if (row.type === 'd') {
+      const base = this.columnType(row.baseType, row.typmod)
+      return { ...base, domain: this.#name(row) }
+    }
+    const native = this.qualified(oid, typmod)
+    const blank = {
+      native,
+      base: row.name,
+      precision: null,
+      scale: null,
+      length: null,
+      element: null,
+      labels: row.labels,
+      domain: null,
+    }
+    if (row.isArray) return { ...blank, kind: 'array', element: this.columnType(row.element, typmod) }
+    if (row.type === 'e') return { ...blank, kind: 'enum' }
+    return { ...blank, kind: KINDS[row.name] ?? 'other', ...modifiers(row.name, typmod) }
+  }
+
+  /** The name to cast to: `numeric(18,4)`, `public.mood`, `"Odd".type[]`. */
+  qualified(oid: number, typmod: number): string {
+    const row = this.#types.get(oid)!
+    if (row.isArray) return `${this.qualified(row.element, typmod)}[]`
+    const suffix = modifierText(row.name, typmod)
+    // Without a length `character` and `bit` mean one: the type itself goes by its quoted name.
+    const bare = typmod < 0 && (row.name === 'bpchar' || row.name === 'bit')
+    const known = bare ? `"${row.name}"` : (SQL_NAMES[row.name] ?? quoteType(row.name))
+    const name = row.namespace === 'pg_catalog' ? known : this.#name(row)
+    // `timestamp(3) with time zone` carries its precision in the middle.
+    return suffix !== '' && name.includes(' with') ? name.replace(' with', `${suffix} with`) : `${name}${suffix}`
+  }
+
+  #name(row: TypeRow): string {
+    return `${quoteType(row.namespace)}.${quoteType(row.name)}`
+  }
+}
+
+const SQL_NAMES: Readonly<Record<string, string>> = {
+  bool: 'boolean',
+  int2: 'smallint',
+  int4: 'integer',
+  int8: 'bigint',
+  float4: 'real',
+  float8: 'double precision',
+  bpchar: 'character',
+  varchar: 'character varying',
+  varbit: 'bit varying',
+  char: '"char"',
+  time: 'time without time zone',
+  timetz: 'time with time zone',
+  timestamp: 'timestamp without time zone',
+  timestamptz: 'timestamp with time zone',
+}
+
+function quoteType(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) && name !== 'char' ? name : `"${name.replaceAll('"', '""')}"`
+}
+
+function modifiers(name: string, typmod: number): Partial<Pick<ColumnType, 'precision' | 'scale' | 'length'>> {
+  if (typmod < 0) return {}
+  switch (name) {
+    case 'numeric': {
+      const packed = typmod - 4
+      // Scale is an 11-bit signed number since PostgreSQL 15.
+      return { precision: (packed >> 16) & 0xffff, scale: ((packed & 0x7ff) ^ 1024) - 1024 }
+    }
+    case 'varchar':
+    case 'bpchar':
+      return { length: typmod - 4 }
+    case 'bit':
+    case 'varbit':
+      return { length: typmod }
+    case 'time':
+    case 'timetz':
+    case 'timestamp':
+    case 'timestamptz':
+      return { precision: typmod }
+    case 'interval':
+      return (typmod & 0xffff) === 0xffff ? {} : { precision: typmod & 0xffff }
+    default:
+      return {}
+  }
+}
+
+function modifierText(name: string, typmod: number): string {
+  if (typmod < 0) return ''
+  const { precision, scale, length } = modifiers(name, typmod)
+  if (name === 'numeric') return `(${precision},${scale})`
+  const one = length ?? precision
+  return one == null ? '' : `(${one})`
+}

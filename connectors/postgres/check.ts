@@ -1,0 +1,162 @@
+/** `tidemark check`, `status` and `drop` for PostgreSQL: everything on a connection of their own, nothing changed but by drop. */
+import type { ConnectorContext, Finding } from '../../core/define.js'
+import type { Abortable } from '../../core/source.js'
+import { connectPg, type PgConnection, quoteIdent } from '../../drivers/postgres.js'
+import { type CatalogTable, readTables } from './catalog.js'
+import { keyKind, keyOrder } from './keys.js'
+import { connectionOf, type PostgresOptions } from './options.js'
+import { CHUNK_ROWS_HINT } from './plan.js'
+import { readiness } from './readiness.js'
+import { applicationName, dropSlot, ownedName, serverFacts, slotBlockers } from './setup.js'
+
+type Context = ConnectorContext & Abortable
+
+async function connected<T>(
+  options: PostgresOptions,
+  { pipeline, signal }: Context,
+  work: (c: PgConnection) => Promise<T>,
+): Promise<T> {
+  const connection = await connectPg(connectionOf(options, 'source', applicationName(pipeline)), { signal })
+  try {
+    return await work(connection)
+  } finally {
+    await connection.close()
+  }
+}
+
+export function checkPostgres(options: PostgresOptions, context: Context): Promise<Finding[]> {
+  return connected(options, context, async (connection) => {
+    const server = await serverFacts(connection)
+    const tables = await readTables(connection, options, server)
+    return [
+      ...(await readiness(connection, options, server, tables)),
+      ...(await room(connection)),
+      ...(await publication(connection, options, context.pipeline, tables)),
+      ...(await waits(connection)),
+      ...tables.map(describe),
+      ...(await slot(connection, options, context.pipeline)),
+    ]
+  })
+}
+
+export function statusPostgres(options: PostgresOptions, context: Context): Promise<Finding[]> {
+  return connected(options, context, (connection) => slot(connection, options, context.pipeline))
+}
+
+export function dropPostgres(options: PostgresOptions, context: Context): Promise<string[]> {
+  return connected(options, context, async (connection) => {
+    const lines: string[] = []
+    const name = options['slot.name'] ?? ownedName(context.pipeline)
+    if (await dropSlot(connection, name, context.signal)) lines.push(`replication slot ${name}`)
+    const made = ownedName(context.pipeline)
+    const [exists] = await connection.query('select 1 from pg_publication where pubname = $1', [made])
+    if (options['publication.name'] === undefined && exists !== undefined) {
+      await connection.query(`drop publication ${quoteIdent(made)}`)
+      lines.push(`publication ${made}`)
+    }
+    return lines
+  })
+}
+
+/** Slots and WAL senders that are free. */
+async function room(connection: PgConnection): Promise<Finding[]> {
+  const [[slots, slotsMax, senders, sendersMax]] = (await connection.query(
+    `select (select count(*)::text from pg_replication_slots), current_setting('max_replication_slots'),
+      (select count(*)::text from pg_stat_replication), current_setting('max_wal_senders')`,
+  )) as [[string, string, string, string]]
+  const one = (subject: string, used: string, max: string): Finding =>
+    Number(used) < Number(max)
+      ? { level: 'ok', subject, message: `${used} of ${max} used` }
+      : {
+          level: 'problem',
+          subject,
+          message: `all ${max} are used`,
+          fix: `ALTER SYSTEM SET ${subject} = ${Number(max) + 10};  then restart the server.`,
+        }
+  return [one('max_replication_slots', slots, slotsMax), one('max_wal_senders', senders, sendersMax)]
+}
+
+async function publication(
+  connection: PgConnection,
+  options: PostgresOptions,
+  pipeline: string,
+  tables: readonly CatalogTable[],
+): Promise<Finding[]> {
+  const name = options['publication.name'] ?? ownedName(pipeline)
+  const [found] = await connection.query('select 1 from pg_publication where pubname = $1', [name])
+  const [owner] = await connection.query(
+    `select (has_database_privilege(current_database(), 'create'))::text, (select bool_and(pg_has_role(c.relowner, 'usage'))::text from pg_class c where c.oid = any($1::oid[]))`,
+    [tables.map((t) => `${t.oid}`)],
+  )
+  const list = tables.map((t) => t.schema.id).join(', ')
+  const make = `CREATE PUBLICATION ${quoteIdent(name)} FOR TABLE ${list} WITH (publish_via_partition_root = true);`
+  const found2: Finding[] = []
+  if (found)
+    found2.push({
+      level: 'ok',
+      subject: 'publication',
+      message: `${name} exists; its tables are compared at the start`,
+    })
+  else if (options['publication.name'] !== undefined)
+    found2.push({ level: 'problem', subject: 'publication', message: `${name} does not exist`, fix: make })
+  else if (owner?.[0] !== 'true' || owner?.[1] !== 'true') {
+    const message = `user ${connection.options.user} may not make publication ${name}: it must own the tables and may CREATE in the database`
+    found2.push({
+      level: 'problem',
+      subject: 'publication',
+      message,
+      fix: `As the tables' owner: ${make} and set publication.name: ${name}`,
+    })
+  } else
+    found2.push({ level: 'ok', subject: 'publication', message: `${name} will be made for ${tables.length} tables` })
+  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+  if (roots.length > 0) {
+    const message = `TRUNCATE, ATTACH and DETACH of a single partition of ${roots.join(', ')} are not in the log and are not copied`
+    found2.push({ level: 'warning', subject: 'partitions', message })
+  }
+  return found2
+}
+
+async function waits(connection: PgConnection): Promise<Finding[]> {
+  const blockers = await slotBlockers(connection)
+  return blockers.map((who) => ({
+    level: 'warning',
+    subject: 'open transaction',
+    message: `a first start waits until it ends: ${who}`,
+  }))
+}
+
+function describe(table: CatalogTable): Finding {
+  const rows =
+    table.rows === null
+      ? 'unknown number of rows (ANALYZE it for progress and ETA)'
+      : `about ${Math.round(table.rows)} rows`
+  const chunks =
+    table.rows === null || table.key.length === 0
+      ? ''
+      : `, about ${Math.max(1, Math.ceil(table.rows / CHUNK_ROWS_HINT))} chunks`
+  const key = table.key.length === 0 ? 'no key: copied in one piece' : `key ${keyKind(table.key)}`
+  const identity = { d: 'default', f: 'full', i: 'index', n: 'nothing' }[table.identity] ?? table.identity
+  const slower =
+    keyOrder(table.key).located && table.key.length > 0 ? '; changes during the snapshot are placed by queries' : ''
+  return {
+    level: 'ok',
+    subject: table.schema.id,
+    message: `${rows}${chunks}, ${key}, replica identity ${identity}${slower}`,
+  }
+}
+
+async function slot(connection: PgConnection, options: PostgresOptions, pipeline: string): Promise<Finding[]> {
+  const name = options['slot.name'] ?? ownedName(pipeline)
+  const [row] = await connection.query(
+    `select active::text, active_pid::text, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), confirmed_flush_lsn::text, wal_status
+     from pg_replication_slots where slot_name = $1`,
+    [name],
+  )
+  if (row === undefined) return [{ level: 'info', subject: 'slot', message: `${name} does not exist yet` }]
+  const [active, pid, held, confirmed, status] = row
+  const message = `${name} holds ${held} of WAL, confirmed up to ${confirmed}, ${active === 'true' ? `in use by pid ${pid}` : 'not in use'}`
+  if (status === 'lost')
+    return [{ level: 'problem', subject: 'slot', message: `${name} was invalidated: its WAL was removed` }]
+  return [{ level: 'info', subject: 'slot', message }]
+}

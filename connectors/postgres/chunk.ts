@@ -1,0 +1,298 @@
+/**
+ * Reads chunks on one connection: lock, snapshot, rows. The lock comes before the snapshot and keeps rewrites and column
+ * changes out until the rows are read (1.10 d), so what the snapshot shows is what the SELECT returns. The transaction
+ * never stays open for the consumer: rows go into a bounded buffer, and a read that cannot fill it further ends early.
+ */
+import type { Readable } from 'node:stream'
+import { Channel } from '../../core/channel.js'
+import { xidCut } from '../../core/cut.js'
+import { TidemarkError, toError } from '../../core/errors.js'
+import type { KeyRange } from '../../core/key.js'
+import { type Key, keyOf, type Row } from '../../core/model.js'
+import type {
+  Abortable,
+  ChunkCut,
+  ChunkEnd,
+  ChunkLimit,
+  ChunkRead,
+  ChunkRows,
+  ChunkSession,
+  SourceTable,
+} from '../../core/source.js'
+import { type PgConnection, parseLsn, quoteIdent, quoteLiteral, sqlState } from '../../drivers/postgres.js'
+import { copyOut } from '../../drivers/postgres-copy.js'
+import { type CatalogTable, definitionSql } from './catalog.js'
+import { CopyTextParser } from './copy-text.js'
+import { keyColumns, keysSql, rangeSql } from './keys.js'
+import type { Monitor } from './monitor.js'
+import { tableName } from './plan.js'
+
+/** A chunk's transaction ends at this age: an ALTER TABLE behind it, and all behind that, waits no longer. */
+const TRANSACTION_AGE_MS_MAX = 5_000
+/** What one read may hold for its consumer. */
+const BUFFER_BYTES_MAX = 8 * 1024 * 1024
+/** How long a read waits for its consumer with the transaction open. */
+const BUFFER_FULL_MS_MAX = 250
+/** Rows go to the consumer in batches of about this size. */
+const BATCH_BYTES = 192 * 1024
+/** How long a reader waits for the table's lock before it asks again; short, because others queue behind a waiter. */
+const LOCK_TIMEOUT_MS = 1_000
+const CANCELLED = '57014'
+
+/** A SourceTable that carries its catalog entry. */
+export interface PgTable extends SourceTable {
+  readonly catalog: CatalogTable
+}
+
+export class PgChunkSession implements ChunkSession {
+  readonly #connection: PgConnection
+  readonly #monitor: Monitor
+  #begun = 0
+  #open = false
+  #fresh = false
+  #read: CopyRead | null = null
+
+  constructor(connection: PgConnection, monitor: Monitor) {
+    this.#connection = connection
+    this.#monitor = monitor
+  }
+
+  async lock(table: SourceTable, { signal }: Abortable): Promise<void> {
+    await this.end()
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        // None of these takes a snapshot, so the transaction's one is taken by cut(), behind the lock.
+        await this.#connection.query(
+          `begin isolation level repeatable read read only; set local lock_timeout = ${LOCK_TIMEOUT_MS};
+           lock table ${tableName(catalogOf(table))} in access share mode`,
+        )
+        this.#begun = Date.now()
+        this.#open = true
+        this.#fresh = true
+        return
+      } catch (error) {
+        await this.#connection.query('rollback').catch(() => {})
+        if (sqlState(error) !== '55P03') throw error
+      }
+    }
+  }
+
+  async cut(table: SourceTable, options: Abortable): Promise<ChunkCut | null> {
+    if (!this.#fresh) await this.lock(table, options)
+    this.#fresh = false
+    const { oid, definition, schema } = catalogOf(table)
+    const [row] = await this.#connection.query(
+      `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, (extract(epoch from clock_timestamp()) * 1000000)::bigint::text,
+        ${definitionSql(`${oid}::oid`)}, (select c.oid::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = ${quoteLiteral(schema.namespace)} and c.relname = ${quoteLiteral(schema.name)})`,
+    )
+    const [snapshot, insertLsn, tsUs, now, nowOid] = row as string[]
+    if (now !== definition || Number(nowOid) !== oid) {
+      await this.end()
+      return null
+    }
+    const [xmin, xmax, xip] = snapshot!.split(':')
+    const at = parseLsn(insertLsn!)
+    const inProgress = xip === '' || xip === undefined ? [] : xip.split(',').map(BigInt)
+    const cut = xidCut({ xmin: BigInt(xmin!), xmax: BigInt(xmax!), xip: inProgress }, at)
+    return { cut, tsUs: BigInt(tsUs!), at, xid: BigInt(xmax!) }
+  }
+
+  rows(table: SourceTable, range: KeyRange, limit: ChunkLimit, { signal }: Abortable): ChunkRead {
+    const catalog = catalogOf(table)
+    const keyed = catalog.key.length > 0
+    const order = keyed ? ` order by ${keyColumns(catalog).join(', ')} limit ${limit.rowsMax + 1}` : ''
+    const sql = `copy (select ${columnList(catalog)} from ${tableName(catalog)} ${rangeSql(catalog, range)}${order}) to stdout`
+    const age = Math.max(0, TRANSACTION_AGE_MS_MAX - (Date.now() - this.#begun))
+    this.#read = new CopyRead(this.#connection, this.#monitor, catalog, sql, { range, limit, age, signal })
+    void this.#read.over.then(() => {
+      this.#open = false
+    })
+    return this.#read
+  }
+
+  async keys(table: SourceTable, keys: readonly Key[], _options: Abortable): Promise<readonly ChunkRows[]> {
+    const catalog = catalogOf(table)
+    const parser = new CopyTextParser()
+    const rows: Row[] = []
+    let bytes = 0
+    const sql = `copy (select ${columnList(catalog)} from ${tableName(catalog)} ${keysSql(catalog, keys)}) to stdout`
+    for await (const piece of copyOut(this.#connection, sql)) {
+      bytes += (piece as Buffer).length
+      rows.push(...parser.push(piece as Buffer))
+    }
+    return rows.length === 0 ? [] : [{ schema: catalog.schema, rows, bytes }]
+  }
+
+  async end(): Promise<void> {
+    const read = this.#read
+    this.#read = null
+    if (read !== null) {
+      read.stop()
+      await read.over
+    }
+    if (!this.#open) return
+    this.#open = false
+    await this.#connection.query('rollback')
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close()
+  }
+}
+
+/** One COPY into a bounded buffer. `over`: its transaction has ended, whatever the consumer still has to take. */
+class CopyRead implements ChunkRead {
+  readonly end: Promise<ChunkEnd>
+  readonly over: Promise<void>
+  readonly #queue = new Channel<ChunkRows>({ bytesMax: BUFFER_BYTES_MAX })
+  readonly #connection: PgConnection
+  readonly #monitor: Monitor
+  readonly #catalog: CatalogTable
+  readonly #range: KeyRange
+  readonly #limit: ChunkLimit
+  readonly #parser = new CopyTextParser()
+  readonly #timers: NodeJS.Timeout[] = []
+  #stream: Readable
+  #batch: Row[] = []
+  #batchBytes = 0
+  #rows = 0
+  #bytes = 0
+  #last: Row | null = null
+  /** The read was cut short; what still arrives is dropped. */
+  #short = false
+  #fullTimer: NodeJS.Timeout | null = null
+
+  constructor(
+    connection: PgConnection,
+    monitor: Monitor,
+    catalog: CatalogTable,
+    sql: string,
+    options: {
+      readonly range: KeyRange
+      readonly limit: ChunkLimit
+      readonly age: number
+      readonly signal: AbortSignal
+    },
+  ) {
+    this.#connection = connection
+    this.#monitor = monitor
+    this.#catalog = catalog
+    this.#range = options.range
+    this.#limit = options.limit
+    const unwatch = monitor.watch(connection.pid, () => this.stop())
+    this.#timers.push(setTimeout(() => this.stop(), options.age))
+    this.#stream = copyOut(connection, sql)
+    const copied = this.#consume().finally(() => {
+      unwatch()
+      for (const timer of this.#timers) clearTimeout(timer)
+      if (this.#fullTimer !== null) clearTimeout(this.#fullTimer)
+    })
+    const ended = copied.then(async () => {
+      await connection.query('rollback')
+    })
+    this.over = ended.catch(() => {})
+    this.end = ended.then(
+      () => {
+        this.#queue.end()
+        return { upTo: this.#upTo() }
+      },
+      (thrown) => {
+        this.#queue.fail(toError(thrown))
+        throw thrown
+      },
+    )
+    this.end.catch(() => {})
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<ChunkRows> {
+    return this.#queue[Symbol.asyncIterator]()
+  }
+
+  stop(): void {
+    if (this.#short || this.#catalog.key.length === 0) return
+    this.#short = true
+    this.#stream.resume()
+    // A server that waits for the socket notices a cancel only when it may write again, so what comes is drained.
+    void this.#monitor.cancel(this.#connection.pid).catch(() => {})
+  }
+
+  #consume(): Promise<void> {
+    const stream = this.#stream
+    return new Promise((resolve, reject) => {
+      stream.on('data', (piece: Buffer) => this.#take(piece))
+      stream.once('end', () => {
+        this.#flush()
+        resolve()
+      })
+      stream.once('error', (error) => {
+        this.#flush()
+        if (this.#short && sqlState(error) === CANCELLED) resolve()
+        else reject(failed(error, this.#catalog))
+      })
+    })
+  }
+
+  #take(piece: Buffer): void {
+    if (this.#short) return
+    const rows = this.#parser.push(piece)
+    const room = this.#catalog.key.length > 0 ? this.#limit.rowsMax - this.#rows : Number.POSITIVE_INFINITY
+    if (rows.length > room) {
+      // The row beyond the limit only says that there is more.
+      rows.length = room
+      this.#short = true
+    }
+    if (rows.length > 0) {
+      this.#rows += rows.length
+      this.#last = rows[rows.length - 1]!
+      this.#batch = this.#batch.length === 0 ? rows : this.#batch.concat(rows)
+    }
+    this.#batchBytes += piece.length
+    this.#bytes += piece.length
+    if (this.#batchBytes >= BATCH_BYTES) this.#flush()
+    if (this.#bytes >= this.#limit.bytesMax) this.stop()
+  }
+
+  #flush(): void {
+    if (this.#batch.length === 0) return
+    const full = this.#queue.push(
+      { schema: this.#catalog.schema, rows: this.#batch, bytes: this.#batchBytes },
+      this.#batchBytes,
+    )
+    this.#batch = []
+    this.#batchBytes = 0
+    if (full === undefined || this.#short) return
+    this.#stream.pause()
+    this.#fullTimer ??= setTimeout(() => this.stop(), BUFFER_FULL_MS_MAX)
+    void full.then(() => {
+      if (this.#fullTimer !== null) clearTimeout(this.#fullTimer)
+      this.#fullTimer = null
+      this.#stream.resume()
+    })
+  }
+
+  #upTo(): ChunkEnd['upTo'] {
+    if (!this.#short) return null
+    if (this.#last !== null) return { key: keyOf(this.#catalog.schema, this.#last), side: 'after' }
+    return this.#range.lo ?? { key: [], side: 'before' }
+  }
+}
+
+function catalogOf(table: SourceTable): CatalogTable {
+  return (table as PgTable).catalog
+}
+
+function columnList(catalog: CatalogTable): string {
+  return catalog.schema.columns.map((c) => quoteIdent(c.name)).join(', ')
+}
+
+function failed(error: Error, catalog: CatalogTable): TidemarkError {
+  const state = sqlState(error)
+  return new TidemarkError('postgres.chunk_failed', {
+    message: `reading rows of ${catalog.schema.id} failed: ${error.message}`,
+    // A lost connection, a recovery conflict or a cancelled statement may pass; other errors repeat.
+    retriable: state === null || /^(08|57|40|53|55)/.test(state),
+    cause: error,
+  })
+}

@@ -1,0 +1,126 @@
+/** The options of the PostgreSQL source, under the names that Flink CDC's users know where it has one. */
+import { z } from 'zod'
+import { parseDurationMs } from '../../core/duration.js'
+import { TidemarkError } from '../../core/errors.js'
+import { CONNECT_TIMEOUT_MS_DEFAULT, type PgOptions, pgOptionsFromUrl } from '../../drivers/postgres.js'
+
+const HEARTBEAT_MS_DEFAULT = 30_000
+/** How long slot creation waits for transactions that were running before it. */
+const SLOT_TIMEOUT_MS_DEFAULT = 300_000
+
+export const duration = () =>
+  z.union([z.string(), z.number()]).refine((value) => parseDurationMs(value) !== null, {
+    message: 'is not a length of time; write 500ms, 30s or 5min',
+  })
+
+/** Connection options that every PostgreSQL connector takes. */
+export const connectionShape = {
+  url: z
+    .string()
+    .optional()
+    .describe('postgres://user:password@host:5432/database?sslmode=...; instead of the single options.'),
+  hostname: z.string().optional().describe('Host name or address of the server.'),
+  port: z.number().int().min(1).max(65_535).optional().describe('Port of the server (default 5432).'),
+  username: z.string().optional().describe('User to connect as.'),
+  password: z.string().optional().describe('Password; better as ${VARIABLE} than in the file.'),
+  database: z.string().optional().describe('Database to connect to.'),
+  sslmode: z
+    .enum(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'])
+    .optional()
+    .describe('TLS, as in libpq (default prefer).'),
+  sslrootcert: z
+    .string()
+    .optional()
+    .describe('PEM file with the authorities that the server certificate is checked against.'),
+  sslcert: z.string().optional().describe('PEM file with the client certificate.'),
+  sslkey: z.string().optional().describe('PEM file with the key of the client certificate.'),
+  'connect.timeout': duration().optional().describe('How long a connection may take to open (default 30s).'),
+}
+
+export type ConnectionOptions = { readonly [K in keyof typeof connectionShape]?: z.infer<(typeof connectionShape)[K]> }
+
+/** url or single options to what the driver takes; single options win over the url's parts. */
+export function connectionOf(options: ConnectionOptions, at: string, applicationName: string): PgOptions {
+  if (
+    options.url === undefined &&
+    (options.hostname === undefined || options.username === undefined || options.database === undefined)
+  ) {
+    throw new TidemarkError('config.invalid', {
+      message: `${at} does not say where the server is`,
+      fix: 'Give url: postgres://user:password@host:5432/database, or hostname, username, password and database.',
+      at,
+    })
+  }
+  const base = pgOptionsFromUrl(options.url ?? 'postgres://localhost', `${at}.url`)
+  const timeout = options['connect.timeout']
+  return {
+    ...base,
+    host: options.hostname ?? base.host,
+    port: options.port ?? base.port,
+    user: options.username ?? base.user,
+    password: options.password ?? base.password,
+    database: options.database ?? base.database,
+    sslmode: options.sslmode ?? base.sslmode,
+    sslrootcert: options.sslrootcert ?? base.sslrootcert,
+    sslcert: options.sslcert ?? base.sslcert,
+    sslkey: options.sslkey ?? base.sslkey,
+    connectTimeoutMs:
+      timeout === undefined ? base.connectTimeoutMs : (parseDurationMs(timeout) ?? CONNECT_TIMEOUT_MS_DEFAULT),
+    applicationName,
+  }
+}
+
+export const postgresOptions = z.strictObject({
+  ...connectionShape,
+  tables: z
+    .union([z.string(), z.array(z.string()).min(1)])
+    .describe(
+      'Tables to capture: schema.table, * and ? match any name, commas or a list for several; with \\. Flink syntax.',
+    ),
+  'tables.exclude': z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe('Tables to leave out, in the same syntax.'),
+  'slot.name': z
+    .string()
+    .regex(/^[a-z0-9_]{1,63}$/)
+    .optional()
+    .describe('Replication slot (default tidemark_<pipeline name>).'),
+  'publication.name': z
+    .string()
+    .min(1)
+    .max(63)
+    .optional()
+    .describe('An existing publication to use; by default one is made and kept.'),
+  'scan.startup.mode': z
+    .enum(['initial', 'latest-offset', 'snapshot'])
+    .default('initial')
+    .describe('initial: existing rows, then changes. latest-offset: changes only. snapshot: existing rows, then done.'),
+  'scan.incremental.snapshot.chunk.size': z
+    .number()
+    .int()
+    .min(100)
+    .max(10_000_000)
+    .optional()
+    .describe('Rows that one chunk aims at (default 100000, fewer when rows are large).'),
+  'no-primary-key': z
+    .enum(['refuse', 'full-row'])
+    .default('refuse')
+    .describe(
+      'Tables without a key. full-row: copied in one piece, changes matched by the whole old row (needs REPLICA IDENTITY FULL).',
+    ),
+  'generated.columns': z
+    .enum(['drop', 'refuse'])
+    .default('drop')
+    .describe(
+      'Generated columns before PostgreSQL 18, which its log leaves out. drop: left out of rows and changes alike.',
+    ),
+  'heartbeat.interval': duration()
+    .default(HEARTBEAT_MS_DEFAULT)
+    .describe('How often the log position is moved on while captured tables are idle.'),
+  'slot.create.timeout': duration()
+    .default(SLOT_TIMEOUT_MS_DEFAULT)
+    .describe('How long slot creation waits for older transactions before it stops and names them.'),
+})
+
+export type PostgresOptions = z.infer<typeof postgresOptions>

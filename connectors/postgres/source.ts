@@ -1,0 +1,288 @@
+/**
+ * The PostgreSQL source: one slot, one log tail, chunk readers beside it. Connections: `control` for the catalog and
+ * questions, `marks` for durability (1.10 e), the monitor's, one per chunk reader, and the replication stream.
+ */
+
+import { type Cut, xidCut } from '../../core/cut.js'
+import { parseDurationMs } from '../../core/duration.js'
+import { TidemarkError } from '../../core/errors.js'
+import type { KeyRange } from '../../core/key.js'
+import type { Key, Position, TableId, TableSchema } from '../../core/model.js'
+import type {
+  Abortable,
+  ChunkSession,
+  LogBatch,
+  OpenContext,
+  Source,
+  SourceOpen,
+  SourceTable,
+} from '../../core/source.js'
+import { connectPg, type PgConnection, parseLsn } from '../../drivers/postgres.js'
+import { type CatalogTable, makeSchema, readTables, type ServerFacts, TypeCache } from './catalog.js'
+import { PgChunkSession, type PgTable } from './chunk.js'
+import { DurableMark } from './durable.js'
+import { keyOrder, locateKeys } from './keys.js'
+import { Monitor } from './monitor.js'
+import { connectionOf, type PostgresOptions } from './options.js'
+import type { RelationMessage } from './pgoutput.js'
+import { planKeys } from './plan.js'
+import { readiness } from './readiness.js'
+import {
+  applicationName,
+  checkSlot,
+  createSlot,
+  ownedName,
+  preparePublication,
+  serverFacts,
+  slotBlockers,
+} from './setup.js'
+import { PostgresTail } from './tail.js'
+
+/** How often the wait for older transactions looks again, and when it starts to say for whom it waits (1.10 j). */
+const ADMIT_POLL_MS = 250
+const ADMIT_REPORT_MS = 10_000
+
+export class PostgresSource implements Source {
+  readonly connector = 'postgres'
+  readonly #options: PostgresOptions
+  readonly #pipeline: string
+  readonly #slot: string
+  readonly #publication: string
+  #context!: OpenContext
+  #control!: PgConnection
+  #marks!: DurableMark
+  #marksConnection!: PgConnection
+  #monitor!: Monitor
+  #server!: ServerFacts
+  #catalog = new Map<number, CatalogTable>()
+  #types = new TypeCache()
+  #xidBase = 0n
+  #tail: PostgresTail | null = null
+  #released: Position | null = null
+  #slotConnection: PgConnection | null = null
+
+  constructor(options: PostgresOptions, pipeline: string) {
+    this.#options = options
+    this.#pipeline = pipeline
+    this.#slot = options['slot.name'] ?? ownedName(pipeline)
+    this.#publication = options['publication.name'] ?? ownedName(pipeline)
+  }
+
+  get #connection() {
+    return connectionOf(this.#options, 'source', applicationName(this.#pipeline))
+  }
+
+  async open(context: OpenContext): Promise<SourceOpen> {
+    this.#context = context
+    const { signal } = context
+    this.#control = await connectPg(this.#connection, { signal })
+    this.#marksConnection = await connectPg(this.#connection, { signal })
+    this.#marks = new DurableMark(this.#marksConnection)
+    this.#monitor = new Monitor(this.#connection, signal)
+    this.#server = await serverFacts(this.#control)
+    const tables = await readTables(this.#control, this.#options, this.#server)
+    const problems = await readiness(this.#control, this.#options, this.#server, tables)
+    const first = problems.find((p) => p.level === 'problem')
+    if (first)
+      throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
+    for (const table of tables) {
+      this.#catalog.set(table.oid, table)
+      const { generatedDropped, schema } = table
+      if (generatedDropped.length > 0) {
+        context.note(
+          `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out; the log of this server version lacks them`,
+        )
+      }
+    }
+    const [[system, timeline, xid, version]] = (await this.#control.query(
+      `select (select system_identifier::text from pg_control_system()), (select timeline_id::text from pg_control_checkpoint()),
+        pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version')`,
+    )) as [[string, string, string, string]]
+    this.#xidBase = BigInt(xid)
+    const { host, port, database } = this.#connection
+    return {
+      identity: { systemIdentifier: system, timeline, database, slot: this.#slot },
+      tables: tables.map((t) => toSourceTable(t)),
+      server: `PostgreSQL ${version} at ${host}:${port}/${database}`,
+    }
+  }
+
+  async prepare(_options: Abortable): Promise<void> {
+    const tables = [...this.#catalog.values()]
+    await preparePublication(
+      this.#control,
+      this.#publication,
+      tables,
+      this.#server,
+      this.#options['publication.name'] !== undefined,
+    )
+  }
+
+  async createLog({ signal }: Abortable): Promise<Position> {
+    const { durable, note } = this.#context
+    // A temporary slot lives as long as the connection that made it.
+    this.#slotConnection = await connectPg(this.#connection, { signal })
+    const timeoutMs = parseDurationMs(this.#options['slot.create.timeout']) ?? 0
+    const name = this.#slot
+    const position = await createSlot(this.#slotConnection, this.#server, {
+      name,
+      temporary: !durable,
+      timeoutMs,
+      signal,
+      note,
+    })
+    if (durable) {
+      await this.#slotConnection.close()
+      this.#slotConnection = null
+    }
+    return position
+  }
+
+  async resumeLog(position: Position, { signal }: Abortable): Promise<void> {
+    await checkSlot(this.#control, this.#slot, position, { pipeline: this.#pipeline, signal, note: this.#context.note })
+  }
+
+  async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
+    this.#tail = new PostgresTail({
+      connection: this.#connection,
+      slot: this.#slot,
+      publication: this.#publication,
+      messages: this.#server.version >= 140_000,
+      xidBase: this.#xidBase,
+      resolve: (relation) => this.#resolve(relation),
+    })
+    if (this.#released !== null) this.#tail.release(this.#released)
+    yield* this.#tail.run(position, { signal })
+  }
+
+  release(position: Position): void {
+    this.#released = position
+    this.#tail?.release(position)
+  }
+
+  async session({ signal }: Abortable): Promise<ChunkSession> {
+    return new PgChunkSession(await connectPg(this.#connection, { signal }), this.#monitor)
+  }
+
+  async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
+    const [table] = await readTables(this.#control, this.#options, this.#server, id)
+    if (table === undefined) {
+      throw new TidemarkError('postgres.table_gone', {
+        message: `table ${id} was dropped or renamed while its rows were being read`,
+        fix: 'Restore it, or take it out of `tables`.',
+      })
+    }
+    this.#catalog.set(table.oid, table)
+    return toSourceTable(table)
+  }
+
+  async plan(table: SourceTable, range: KeyRange, rows: number, count: number): Promise<readonly Key[]> {
+    return planKeys(this.#control, (table as PgTable).catalog, range, rows, count)
+  }
+
+  async locate(table: SourceTable, keys: readonly Key[], bounds: readonly Key[]): Promise<ArrayLike<number>> {
+    return locateKeys(this.#control, (table as PgTable).catalog, keys, bounds)
+  }
+
+  async visible(_options: Abortable): Promise<Cut> {
+    const [[snapshot]] = (await this.#control.query('select pg_current_snapshot()::text')) as [[string]]
+    const [xmin, xmax, xip] = snapshot.split(':')
+    return xidCut({ xmin: BigInt(xmin!), xmax: BigInt(xmax!), xip: xip ? xip.split(',').map(BigInt) : [] }, 0n)
+  }
+
+  durable(_options: Abortable): Promise<void> {
+    return this.#marks.flush()
+  }
+
+  async logEnd(_options: Abortable): Promise<bigint> {
+    // Every commit before this is below it, and the mark's own commit behind it brings the tail here.
+    const [[lsn]] = (await this.#control.query('select pg_current_wal_insert_lsn()::text')) as [[string]]
+    await this.#marks.flush()
+    return parseLsn(lsn)
+  }
+
+  /**
+   * 1.10 j: changes that a transaction made before its table joined the publication are in no log message, so the first
+   * cut waits until every transaction that old is over and shows what it did.
+   */
+  async admit(tables: readonly TableId[], { signal }: Abortable): Promise<void> {
+    const [[bar]] = (await this.#control.query('select pg_snapshot_xmax(pg_current_snapshot())::text')) as [[string]]
+    for (let reported = Date.now(); ; ) {
+      const [[xmin]] = (await this.#control.query('select pg_snapshot_xmin(pg_current_snapshot())::text')) as [[string]]
+      if (BigInt(xmin) >= BigInt(bar)) return
+      if (Date.now() - reported > ADMIT_REPORT_MS) {
+        reported = Date.now()
+        const blockers = await slotBlockers(this.#control)
+        this.#context.note(`reading ${tables.join(', ')} waits for older transactions: ${blockers.join('; ')}`)
+      }
+      signal.throwIfAborted()
+      await new Promise((resolve) => setTimeout(resolve, ADMIT_POLL_MS))
+    }
+  }
+
+  /** Makes the log move in this database, so that positions advance while captured tables are idle (T60). */
+  async heartbeat(_options: Abortable): Promise<void> {
+    await this.#control.query(`select pg_logical_emit_message(false, 'tidemark', '')`)
+  }
+
+  async close(): Promise<void> {
+    await this.#tail?.close()
+    await this.#monitor?.close()
+    for (const c of [this.#slotConnection, this.#marksConnection, this.#control]) await c?.close()
+  }
+
+  /**
+   * The schema of a relation as the log describes it at its place. Where that is what the catalog says now, it is the
+   * very schema of the snapshot; otherwise it is made of what the message carries.
+   */
+  async #resolve(relation: RelationMessage): Promise<TableSchema | null> {
+    const known = this.#catalog.get(relation.oid)
+    if (known === undefined) return null
+    const { schema } = known
+    if (relation.namespace !== schema.namespace || relation.name !== schema.name) {
+      throw new TidemarkError('postgres.table_renamed', {
+        message: `table ${schema.id} was renamed to ${relation.namespace}.${relation.name}`,
+        fix: 'Rename it back, or capture it under its new name with a new pipeline.',
+      })
+    }
+    await this.#types.load(
+      this.#control,
+      relation.columns.map((c) => `${c.typeOid}`),
+    )
+    const types = relation.columns.map((c) => this.#types.columnType(c.typeOid, c.typmod))
+    const [now = known] = await readTables(this.#control, this.#options, this.#server, schema.id)
+    for (const table of [known, now]) {
+      const same = relation.columns.length === table.schema.columns.length
+      if (
+        same &&
+        table.schema.columns.every((c, i) => c.name === relation.columns[i]!.name && c.type.native === types[i]!.native)
+      ) {
+        return table.schema
+      }
+    }
+    const columns = relation.columns.map((c, i) => {
+      const old = [...now.schema.columns, ...schema.columns].find(
+        (o) => o.name === c.name && o.type.native === types[i]!.native,
+      )
+      return old ?? { name: c.name, type: types[i]!, nullable: true, generated: false, defaultValue: null }
+    })
+    const key = schema.key.map((i) => columns.findIndex((c) => c.name === schema.columns[i]!.name))
+    if (key.includes(-1)) {
+      throw new TidemarkError('postgres.identity_changed', {
+        message: `a key column of ${schema.id} was dropped or renamed while the pipeline ran`,
+        fix: 'Run `tidemark drop FILE`, empty the target and start anew: keys of events before and after differ.',
+      })
+    }
+    return makeSchema({ database: schema.database, namespace: schema.namespace, name: schema.name, columns, key })
+  }
+}
+
+function toSourceTable(catalog: CatalogTable): PgTable {
+  return {
+    catalog,
+    schema: catalog.schema,
+    order: keyOrder(catalog.key),
+    estimatedRows: catalog.rows,
+    estimatedBytes: catalog.bytes,
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * Events as bytes: one JSON value a line, no tombstones. A format is compiled once for each version of a table's
+ * schema and then runs over whole batches; this file holds what all formats share.
+ */
+import {
+  type Change,
+  type ChangeBatch,
+  keyOf,
+  keyText,
+  type Origin,
+  type Row,
+  type TableSchema,
+} from '../../core/model.js'
+import { ByteWriter } from './byte-writer.js'
+import { debeziumEncoder } from './debezium-json.js'
+import { productVersion } from './product-version.js'
+import { rowEncoder } from './row-json.js'
+
+export const FORMAT_NAMES = ['debezium-json', 'row-json'] as const
+export type FormatName = (typeof FORMAT_NAMES)[number]
+
+export interface EncodedBatch {
+  /** Lines, each ended by a newline. Overwritten by the next encode() of the same format: copy what must live longer. */
+  readonly bytes: Buffer
+  readonly events: number
+  /** Where each event ends in `bytes`, after its newline; null unless asked for. */
+  readonly ends: Uint32Array | null
+}
+
+export interface EventFormat {
+  readonly name: FormatName
+  /** `ends` costs speed, so it is made only on request. */
+  encode(batch: ChangeBatch, options?: { readonly ends?: boolean }): EncodedBatch
+  /** The values one by one, without newlines; each lives until the next encode() or values(). */
+  values(batch: ChangeBatch): Iterable<Buffer>
+}
+
+export interface FormatOptions {
+  readonly name: FormatName
+  /** The pipeline's name; Debezium's `source.name`. */
+  readonly logicalName: string
+  /** Milliseconds since 1970, for the time of processing. Read once a batch. */
+  readonly clock?: () => number
+  /** Debezium's `source.connector`; by default what the schema's dialect suggests. */
+  readonly connector?: string
+}
+
+/** One table's compiled writer. begin() once a batch, then lines in order. */
+export interface LineEncoder {
+  begin(origin: Origin, nowMs: number): void
+  /** `text` and behind it the values that line() will take from the writer's source. */
+  gather(text: string, change: Change): string
+  /** Writes one event with its newline at the writer's end. An update has the same key before and after. */
+  line(writer: ByteWriter, change: Change): void
+  truncate(writer: ByteWriter, at: number | bigint): void
+}
+
+/** Compiled encoders kept at most; schemas beyond it (endless DDL) are compiled again (I8). */
+const ENCODERS_MAX = 4_096
+
+export function createFormat(options: FormatOptions): EventFormat {
+  const clock = options.clock ?? Date.now
+  const writer = new ByteWriter()
+  const encoders = new Map<string, LineEncoder>()
+  const compile = (schema: TableSchema): LineEncoder =>
+    options.name === 'row-json'
+      ? rowEncoder(schema)
+      : debeziumEncoder(schema, { ...options, version: productVersion() })
+
+  const encoderOf = (schema: TableSchema): LineEncoder => {
+    const known = encoders.get(schema.fingerprint)
+    if (known !== undefined) return known
+    if (encoders.size >= ENCODERS_MAX) encoders.clear()
+    const encoder = compile(schema)
+    encoders.set(schema.fingerprint, encoder)
+    return encoder
+  }
+
+  const encode: EventFormat['encode'] = (batch, { ends = false } = {}) => {
+    const encoder = encoderOf(batch.schema)
+    writer.begin()
+    encoder.begin(batch.origin, clock())
+    if (batch.kind === 'truncate') {
+      encoder.truncate(writer, batch.at)
+      return { bytes: writer.taken(), events: 1, ends: ends ? Uint32Array.of(writer.length) : null }
+    }
+    return encodeRows(writer, encoder, batch, ends)
+  }
+
+  return {
+    name: options.name,
+    encode,
+    *values(batch) {
+      const { bytes, ends } = encode(batch, { ends: true })
+      let from = 0
+      for (const end of ends!) {
+        yield bytes.subarray(from, end - 1)
+        from = end
+      }
+    },
+  }
+}
+
+type RowsBatch = Extract<ChangeBatch, { kind: 'rows' }>
+
+/** Values are gathered until they are this long: few calls, and the copy still lies in the processor's cache. */
+const GATHERED_CHARS_MAX = 8 * 1024
+
+function encodeRows(writer: ByteWriter, encoder: LineEncoder, batch: RowsBatch, marked: boolean): EncodedBatch {
+  const changes = eventsOf(batch)
+  const ends = marked ? new Uint32Array(changes.length) : null
+  let text = ''
+  let written = 0
+  for (let i = 0; i < changes.length; i++) {
+    text = encoder.gather(text, changes[i]!)
+    if (text.length < GATHERED_CHARS_MAX && i + 1 < changes.length) continue
+    writer.load(text)
+    text = ''
+    for (; written <= i; written++) {
+      encoder.line(writer, changes[written]!)
+      if (ends !== null) ends[written] = writer.length
+    }
+  }
+  return { bytes: writer.taken(), events: changes.length, ends }
+}
+
+/** The batch's changes; updates that bring an old row are looked at closer. */
+function eventsOf({ changes, schema }: RowsBatch): readonly Change[] {
+  const isPlain = ({ op, before }: Change) => op !== 'u' || before === null
+  return changes.every(isPlain)
+    ? changes
+    : changes.flatMap((change) => (isPlain(change) ? change : splitUpdate(schema, change)))
+}
+
+/** A key change leaves as `d` of the old key and `c` of the new. Values that only the old row brought are filled in. */
+function splitUpdate(schema: TableSchema, change: Change): readonly Change[] {
+  const before = change.before!
+  const after = filled(change.after!, before)
+  const moved = schema.key.some((i) => before[i] !== undefined && after[i] !== before[i])
+  // Identity is enough for text; values that are objects (plain dialect) need their content compared.
+  if (!moved || keyText(keyOf(schema, before)) === keyText(keyOf(schema, after))) return [{ ...change, after }]
+  return [
+    { op: 'd', before, after: null, at: change.at },
+    { op: 'c', before: null, after, at: change.at },
+  ]
+}
+
+function filled(after: Row, before: Row): Row {
+  if (!after.includes(undefined)) return after
+  return after.map((value, i) => (value === undefined ? before[i] : value))
+}
