@@ -1,0 +1,126 @@
+/** `tidemark check`: is everything ready, what would be done, and what is promised. Changes nothing anywhere. */
+import type { Command } from 'commander'
+import type { PipelineConfig } from '../config/pipeline-file.js'
+import type { Finding } from '../core/define.js'
+import type { TableSchema } from '../core/model.js'
+import { example, type FileOptions, interruptible, print, withFile, withPipeline } from './command.js'
+import { findingLines } from './findings.js'
+import { EXIT, type Io } from './io.js'
+import { known, type Log } from './log.js'
+import { type OutputFormat, outputOption } from './output.js'
+
+interface CheckOptions extends FileOptions {
+  readonly output: OutputFormat
+}
+
+export function checkCommand(command: Command, io: Io, done: (code: number) => void): void {
+  withFile(command)
+    .description('Check that source and sink are ready; print the exact fix for each problem.')
+    .addOption(outputOption())
+    .action(async (file: string, options: CheckOptions) => {
+      const body = (config: PipelineConfig, log: Log) =>
+        interruptible(io, (signal) => check(io, config, log, options, signal))
+      done(await withPipeline(io, file, options, ({ config, log }) => body(config, log)))
+    })
+  example(command, 'tidemark check pipeline.yaml', 'tidemark check pipeline.yaml --output json')
+}
+
+async function check(
+  io: Io,
+  config: PipelineConfig,
+  log: Log,
+  options: CheckOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  const context = { pipeline: config.name, signal }
+  const source = await findings(() => config.source.definition.check(config.source.options, context), 'source', signal)
+  const ready = !source.some((f) => f.level === 'problem')
+  const { tables, found } = ready ? await targets(config, signal) : { tables: null, found: [] }
+  const sinkContext = tables === null ? context : { ...context, tables }
+  const sink = await findings(() => config.sink.definition.check(config.sink.options, sinkContext), 'sink', signal)
+  const promise = guarantee(config)
+  const problems = [...source, ...found, ...sink].filter((f) => f.level === 'problem').length
+  const lines =
+    options.output === 'json'
+      ? JSON.stringify(
+          log.secrets.redactDeep({ pipeline: config.name, ...promise, problems, source: [...source, ...found], sink }),
+          null,
+          2,
+        )
+      : [
+          `pipeline ${config.name}`,
+          `source (${config.source.definition.connector})`,
+          ...findingLines([...source, ...found]).map((line) => `  ${line}`),
+          `sink (${config.sink.definition.connector})`,
+          ...findingLines(sink).map((line) => `  ${line}`),
+          `guarantee: ${promise.guarantee}: ${promise.meaning}`,
+          problems === 0 ? 'ready' : `not ready: ${problems} ${problems === 1 ? 'problem' : 'problems'}`,
+        ]
+          .map((line) => log.secrets.redact(line))
+          .join('\n')
+  await print(io, lines)
+  return problems === 0 ? EXIT.done : EXIT.notReady
+}
+
+/** A check that cannot even connect is a problem like any other. */
+async function findings(
+  ask: () => Promise<readonly Finding[]>,
+  subject: string,
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
+  try {
+    return await ask()
+  } catch (error) {
+    if (signal.aborted) throw error
+    return [problem(subject, error)]
+  }
+}
+
+function problem(subject: string, thrown: unknown): Finding {
+  const { code, message, fix } = known(thrown)
+  return { level: 'problem', subject, message: `${message} (${code})`, ...(fix === null ? {} : { fix }) }
+}
+
+/** The tables as the sink would see them: this is where routes and transforms meet real columns. */
+async function targets(
+  config: PipelineConfig,
+  signal: AbortSignal,
+): Promise<{ tables: readonly TableSchema[] | null; found: readonly Finding[] }> {
+  const source = config.source.definition.create(config.source.options, { pipeline: config.name })
+  try {
+    const opened = await source.open({ pipeline: config.name, durable: true, known: [], note: () => {}, signal })
+    const tables: TableSchema[] = []
+    const found: Finding[] = []
+    for (const { schema } of opened.tables) {
+      try {
+        const target = config.transform.apply(schema)
+        tables.push(target)
+        if (target !== schema) found.push({ level: 'info', subject: schema.id, message: changes(schema, target) })
+      } catch (error) {
+        found.push(problem(schema.id, error))
+      }
+    }
+    return { tables, found }
+  } catch (error) {
+    if (signal.aborted) throw error
+    return { tables: null, found: [problem('source', error)] }
+  } finally {
+    await source.close()
+  }
+}
+
+function changes(from: TableSchema, to: TableSchema): string {
+  const name = from.id === to.id ? '' : `goes to ${to.id}; `
+  return `${name}columns ${to.columns.map((column) => column.name).join(', ')}`
+}
+
+export function guarantee(config: PipelineConfig): { guarantee: string; meaning: string } {
+  const sink = config.sink.definition.create(config.sink.options, { pipeline: config.name })
+  if (sink.guarantee === 'exactly-once') {
+    return { guarantee: 'exactly-once', meaning: 'the sink commits data and checkpoint together' }
+  }
+  if (config.stateFile !== null) {
+    return { guarantee: 'at-least-once', meaning: 'the checkpoint is saved after the data, so a crash may repeat some' }
+  }
+  return { guarantee: 'none', meaning: 'the sink keeps no checkpoint: every run starts anew' }
+}

@@ -1,0 +1,160 @@
+/** The options of `pipeline`, `route` and `transform`; those of `source` and `sink` belong to their connectors. */
+import { z } from 'zod'
+import { parseDurationMs } from '../core/duration.js'
+import { TidemarkError } from '../core/errors.js'
+import { parseTablePatterns } from '../core/table-pattern.js'
+
+const CHECKPOINT_INTERVAL_MS_MIN = 10
+const CHECKPOINT_INTERVAL_MS_MAX = 10 * 60_000
+const PARALLELISM_MAX = 64
+const NAME_CHARS_MAX = 100
+
+const description = z.string().optional().describe('A remark for people; it has no effect.')
+
+const tablePattern = z
+  .string()
+  .min(1)
+  .superRefine((text, context) => {
+    try {
+      parseTablePatterns(text)
+    } catch (error) {
+      if (!(error instanceof TidemarkError)) throw error
+      context.addIssue({ code: 'custom', message: `${error.message}. ${error.fix}` })
+    }
+  })
+
+export const duration = (minMs: number, maxMs: number) =>
+  z.union([z.string(), z.number()]).transform((text, context) => {
+    const ms = parseDurationMs(text)
+    if (ms !== null && ms >= minMs && ms <= maxMs) return ms
+    const message =
+      ms === null
+        ? `"${text}" is not a length of time. Write for example 500ms, 1s or 2min.`
+        : `must lie between ${minMs}ms and ${maxMs}ms.`
+    context.addIssue({ code: 'custom', message })
+    return z.NEVER
+  })
+
+/** A pipeline's name keys the slot, the publication and the checkpoint. */
+export const PIPELINE_NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_. -]*$/u
+
+export const pipelineBlock = z.strictObject({
+  name: z
+    .string()
+    .min(1)
+    .max(NAME_CHARS_MAX)
+    .regex(PIPELINE_NAME, 'use letters, digits, "_", "-" and "."')
+    .optional()
+    .describe(
+      "The pipeline's identity: it names the slot, the publication and the checkpoint. Default: the file's base name.",
+    ),
+  parallelism: z
+    .number()
+    .int()
+    .min(1)
+    .max(PARALLELISM_MAX)
+    .optional()
+    .describe(
+      'Chunks of the snapshot that are read at once, each on a connection of its own. Default: from the cores.',
+    ),
+  'checkpoint.interval': duration(CHECKPOINT_INTERVAL_MS_MIN, CHECKPOINT_INTERVAL_MS_MAX)
+    .optional()
+    .describe('The longest time that data waits to be committed; an idle sink commits at once. Default: 1s.'),
+  state: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A file that keeps the checkpoint for sinks that have no place for one (stdout, blackhole). With it, such a pipeline resumes; without it, every run starts anew.',
+    ),
+  'route-mode': z
+    .enum(['ALL_MATCH', 'FIRST_MATCH'])
+    .optional()
+    .describe(
+      'FIRST_MATCH: the first route that matches a table counts. ALL_MATCH (default): more than one is an error.',
+    ),
+})
+
+export const routeEntry = z.strictObject({
+  'source-table': tablePattern.describe('The tables that the route applies to: a name, a glob or a pattern.'),
+  'sink-table': z
+    .string()
+    .min(1)
+    .describe(
+      'Where they go: schema.table, or a table in the same schema. $1, $2... stand for what the groups of the pattern (or the wildcards of a glob) matched.',
+    ),
+  'replace-symbol': z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Every place in sink-table that holds this text receives the source table\'s name, e.g. "<>".'),
+  description,
+})
+
+const columnNames = (about: string) =>
+  z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .transform((names) =>
+      (typeof names === 'string' ? names.split(',') : names).map((name) => name.trim()).filter((name) => name !== ''),
+    )
+    .optional()
+    .describe(about)
+
+export const MASKS = ['sha256', 'redact', 'null'] as const
+
+export const transformEntry = z
+  .strictObject({
+    'source-table': tablePattern.describe('The tables that the rule applies to: a name, a glob or a pattern.'),
+    include: columnNames('Columns to keep; all others are left out. `*` and `?` match any characters.'),
+    exclude: columnNames('Columns to leave out. `*` and `?` match any characters.'),
+    mask: z
+      .record(
+        z.string().min(1),
+        z.preprocess((v) => (v === null ? 'null' : v), z.enum(MASKS)),
+      )
+      .optional()
+      .describe('Column (or pattern) to mask: sha256 of its text in hex, redact (`***`), or null.'),
+    rename: z.record(z.string().min(1), z.string().min(1)).optional().describe('Column name to its new name.'),
+    description,
+  })
+  .superRefine((rule, context) => {
+    if (rule.include || rule.exclude || rule.mask || rule.rename) return
+    context.addIssue({ code: 'custom', message: 'it does nothing: give include, exclude, mask or rename' })
+  })
+
+export type PipelineBlock = z.output<typeof pipelineBlock>
+export type RouteEntry = z.output<typeof routeEntry>
+export type TransformEntry = z.output<typeof transformEntry>
+
+/** Options of Flink CDC that are harmless to accept: a line on stderr says that they have no effect. */
+export const WITHOUT_EFFECT: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  pipeline: {
+    'local-time-zone': 'values keep the time zone of the source',
+    'execution.runtime-mode': 'use `--once` or `scan.startup.mode: snapshot` for a bounded run',
+    'schema.change.behavior': 'a change that the target cannot take stops the pipeline and names the statement to run',
+    'schema-operator.rpc-timeout': 'there is no separate schema operator',
+    'operator.uid.prefix': 'the name of the pipeline identifies its state',
+    'sink.partitioning.strategy': 'one key always stays in order',
+    'transform.decimal.precision.mode': 'decimals stay exact',
+  },
+  source: { name: 'it is a label only' },
+  sink: {
+    name: 'it is a label only',
+    'include.schema.changes': 'schema changes are not forwarded',
+    'exclude.schema.changes': 'schema changes are not forwarded',
+  },
+}
+
+/** Options of Flink CDC that change what is delivered, so that leaving them out would be wrong. */
+export const REFUSED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  pipeline: { 'user-defined-function': 'functions', model: 'models' },
+  transform: {
+    projection: 'expressions; use include, exclude, mask and rename',
+    filter: 'row filters',
+    'primary-keys': 'other keys than the table has',
+    'partition-keys': 'partition keys',
+    'table-options': 'options of created tables',
+    'table-options.delimiter': 'options of created tables',
+    'converter-after-transform': 'converters',
+  },
+}

@@ -1,0 +1,75 @@
+/**
+ * What must never be printed: values that came from an interpolation, options that hold passwords, and the password
+ * inside a URL. Everything that the CLI writes as an error, a log line or a report goes through redact().
+ * Options that only name things (hosts, tables...) are not secret even when they were interpolated: messages without
+ * them would help nobody.
+ */
+
+const SECRET_OPTION = /(^|[.\-_])(password|passphrase|passwd|token|secret)$/i
+const NAMING_OPTIONS = new Set([
+  ...['type', 'name', 'hostname', 'port', 'username', 'database', 'schema', 'path', 'state', 'parallelism'],
+  ...['tables', 'tables.exclude', 'slot.name', 'source-table', 'sink-table', 'description', 'scan.startup.mode'],
+])
+/** Secrets up to this length are replaced only where they stand alone: a secret "1" must not hide every digit. */
+const STANDS_ALONE_CHARS_MAX = 11
+const MASK = '***'
+
+export function isSecretOption(option: string): boolean {
+  return SECRET_OPTION.test(option)
+}
+
+export class Secrets {
+  #values = new Map<string, RegExp>()
+
+  /** Call for every option's text; `interpolated` are the parts that came from outside the file. */
+  learn(option: string, text: string, interpolated: readonly string[]): void {
+    if (isSecretOption(option)) this.add(text)
+    for (const password of urlPasswords(text)) this.add(password)
+    if (!NAMING_OPTIONS.has(option)) for (const part of interpolated) this.add(part)
+  }
+
+  add(secret: string): void {
+    for (const form of [secret, secret.trim(), encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)]) {
+      if (form !== '' && !this.#values.has(form)) this.#values.set(form, matcher(form))
+    }
+  }
+
+  redact(text: string): string {
+    let out = text
+    const longestFirst = [...this.#values].sort(([a], [b]) => b.length - a.length)
+    for (const [, regex] of longestFirst) out = out.replace(regex, MASK)
+    // A URL that no option holds may still appear, e.g. in a driver's message.
+    return out.replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi, `$1${MASK}@`)
+  }
+
+  /** Every text inside a value: redacted before it is encoded, because a secret may be a quote or a number. */
+  redactDeep(value: unknown): unknown {
+    if (typeof value === 'string') return this.redact(value)
+    if (Array.isArray(value)) return value.map((item) => this.redactDeep(item))
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, this.redactDeep(item)]))
+  }
+}
+
+function matcher(secret: string): RegExp {
+  const source = secret.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+  const alone = secret.length <= STANDS_ALONE_CHARS_MAX
+  return new RegExp(alone ? `(?<![\\p{L}\\p{N}_])${source}(?![\\p{L}\\p{N}_])` : source, 'gu')
+}
+
+/** The passwords of a URL as written and decoded: in the user part or in a query parameter. */
+function urlPasswords(text: string): string[] {
+  const found: string[] = []
+  const user = /^[a-z][a-z0-9+.-]*:\/\/[^:/@]*:(.*)@/i.exec(text)
+  if (user) found.push(user[1]!)
+  for (const match of text.matchAll(/[?&](?:ssl)?password=([^&#]*)/gi)) found.push(match[1]!)
+  return found.flatMap((password) => [password, decoded(password)])
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

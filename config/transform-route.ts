@@ -1,0 +1,50 @@
+/** Where a table goes: `route` entries, with Flink's replace-symbol and the groups of the pattern. */
+import { TidemarkError } from '../core/errors.js'
+import { type TableId, type TableSchema, tableId } from '../core/model.js'
+import { splitTableName, type TablePattern } from '../core/table-pattern.js'
+import type { CompiledRoute, RouteMode } from './transform.js'
+
+export interface RouteTarget {
+  readonly id: TableId
+  readonly database: string
+  readonly namespace: string
+  readonly name: string
+}
+
+/** null: the table keeps its name. */
+export function routeTarget(
+  source: TableSchema,
+  routes: readonly CompiledRoute[],
+  mode: RouteMode,
+): RouteTarget | null {
+  const matching = routes.filter((route) => route.patterns.some((p) => p.matches(source)))
+  const [route, second] = matching
+  if (!route) return null
+  if (second && mode === 'ALL_MATCH') {
+    throw new TidemarkError('config.route', {
+      message: `${source.id} matches ${route.at} and ${second.at}, and sending one table to two targets is not supported`,
+      fix: 'Narrow one of them, or let the first one count with `route-mode: FIRST_MATCH` in pipeline.',
+      at: second.at,
+    })
+  }
+  const { entry, at, patterns } = route
+  const pattern = patterns.find((p) => p.matches(source))!
+  const parts = splitTableName(entry['sink-table'])?.map((part) => fill(part, pattern, source, entry['replace-symbol']))
+  if (!parts || parts.includes('')) {
+    throw new TidemarkError('config.route', {
+      message: `${at}: "${entry['sink-table']}" does not name a table for ${source.id}`,
+      fix: 'Write schema.table; a name that holds a dot goes in double quotes.',
+      at: `${at}.sink-table`,
+    })
+  }
+  const name = parts.at(-1)!
+  const namespace = parts.at(-2) ?? source.namespace
+  const database = parts.at(-3) ?? source.database
+  return { id: tableId(namespace, name), database, namespace, name }
+}
+
+/** One part of a name. Filled after the split, so that a dot in a source table's name stays part of the name. */
+function fill(part: string, pattern: TablePattern, source: TableSchema, symbol: string | undefined): string {
+  const pieces = symbol === undefined ? [part] : part.split(symbol)
+  return pieces.map((piece) => pattern.expand(source, piece) ?? piece).join(source.name)
+}

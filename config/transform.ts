@@ -1,0 +1,146 @@
+/**
+ * Routes and transforms of a pipeline file, compiled once per table schema. Tables that no rule matches keep their
+ * very objects. Whatever could lose or merge rows is refused (I7): a key column that is left out or masked with a
+ * constant, two tables with one target, a rule for a column that does not exist.
+ */
+import { createHash } from 'node:crypto'
+import { TidemarkError } from '../core/errors.js'
+import type { Change, ChangeBatch, Row, TableId, TableSchema } from '../core/model.js'
+import { parseTablePatterns, type TablePattern } from '../core/table-pattern.js'
+import type { Transform } from '../core/transform.js'
+import type { PipelineBlock, RouteEntry, TransformEntry } from './blocks.js'
+import { type ColumnPlan, HASH_BYTES, planColumns } from './transform-columns.js'
+import { routeTarget } from './transform-route.js'
+
+export interface CompiledRoute {
+  readonly patterns: readonly TablePattern[]
+  readonly entry: RouteEntry
+  /** `route[0]` */
+  readonly at: string
+}
+
+export interface CompiledRule {
+  readonly patterns: readonly TablePattern[]
+  readonly entry: TransformEntry
+  readonly at: string
+}
+
+interface CompiledTable {
+  readonly schema: TableSchema
+  batch(batch: ChangeBatch): ChangeBatch
+}
+
+export type RouteMode = NonNullable<PipelineBlock['route-mode']>
+
+/** Schema versions remembered; each costs a few kilobytes (I8). */
+const COMPILED_MAX = 10_000
+
+export function compileTransform(
+  routes: readonly RouteEntry[],
+  transforms: readonly TransformEntry[],
+  routeMode: RouteMode,
+): Transform {
+  const compiledRoutes = routes.map((entry, i) => ({
+    entry,
+    at: `route[${i}]`,
+    patterns: parseTablePatterns(entry['source-table']),
+  }))
+  const rules = transforms.map((entry, i) => ({
+    entry,
+    at: `transform[${i}]`,
+    patterns: parseTablePatterns(entry['source-table']),
+  }))
+  return new TableTransform(compiledRoutes, rules, routeMode)
+}
+
+class TableTransform implements Transform {
+  #routes: readonly CompiledRoute[]
+  #rules: readonly CompiledRule[]
+  #mode: RouteMode
+  /** By fingerprint, which covers the table's name and database. */
+  #compiled = new Map<string, CompiledTable>()
+  /** Target -> the only source table that goes there. */
+  #targets = new Map<TableId, TableId>()
+
+  constructor(routes: readonly CompiledRoute[], rules: readonly CompiledRule[], mode: RouteMode) {
+    this.#routes = routes
+    this.#rules = rules
+    this.#mode = mode
+  }
+
+  apply(schema: TableSchema): TableSchema {
+    return this.#table(schema).schema
+  }
+
+  batch(batch: ChangeBatch): ChangeBatch {
+    return this.#table(batch.schema).batch(batch)
+  }
+
+  #table(schema: TableSchema): CompiledTable {
+    const known = this.#compiled.get(schema.fingerprint)
+    if (known) return known
+    const made = this.#compile(schema)
+    const owner = this.#targets.get(made.schema.id)
+    if (owner !== undefined && owner !== schema.id) {
+      throw new TidemarkError('config.route', {
+        message: `${owner} and ${schema.id} would both go to ${made.schema.id}, and merging tables is not supported`,
+        fix: 'Give each its own target, for example with replace-symbol, or take one out of source.tables.',
+        at: 'route',
+      })
+    }
+    this.#targets.set(made.schema.id, schema.id)
+    if (this.#compiled.size >= COMPILED_MAX) this.#compiled.clear()
+    this.#compiled.set(schema.fingerprint, made)
+    return made
+  }
+
+  #compile(source: TableSchema): CompiledTable {
+    const rules = this.#rules.filter((rule) => rule.patterns.some((p) => p.matches(source)))
+    const plan = planColumns(source, rules)
+    const target = routeTarget(source, this.#routes, this.#mode)
+    if (plan === null && target === null) return { schema: source, batch: (batch) => batch }
+    const schema = withFingerprint({
+      ...source,
+      ...(target ?? {}),
+      ...(plan === null ? {} : { columns: plan.columns, key: plan.key }),
+    })
+    const rows = plan === null || plan.passThrough ? null : changeMapper(plan)
+    const extraBytes = plan === null ? 0 : plan.hashed * HASH_BYTES
+    return {
+      schema,
+      batch(batch) {
+        if (batch.kind === 'truncate' || rows === null) return { ...batch, schema }
+        const { changes } = batch
+        return { ...batch, schema, changes: changes.map(rows), bytes: batch.bytes + changes.length * extraBytes }
+      },
+    }
+  }
+}
+
+function changeMapper({ from, masks }: ColumnPlan): (change: Change) => Change {
+  const row = (values: Row): Row => {
+    const out = new Array(from.length)
+    for (let i = 0; i < from.length; i++) {
+      const value = values[from[i]!]
+      const mask = masks[i]
+      out[i] = mask === null || mask === undefined ? value : mask(value)
+    }
+    return out
+  }
+  return ({ op, before, after, at }) => ({
+    op,
+    before: before === null ? null : row(before),
+    after: after === null ? null : row(after),
+    at,
+  })
+}
+
+/** The schema with the digest of everything else in it. */
+export function withFingerprint(schema: TableSchema): TableSchema {
+  const { fingerprint: _, ...rest } = schema
+  const text = JSON.stringify(rest, (_, value: unknown) => {
+    if (typeof value === 'bigint') return { n: String(value) }
+    return value instanceof Uint8Array ? { b: Buffer.from(value).toString('hex') } : value
+  })
+  return { ...rest, fingerprint: createHash('sha256').update(text).digest('hex').slice(0, 32) }
+}

@@ -1,0 +1,78 @@
+// npm run test:servers [FILE...]: starts each shared server once, hands the URLs to test/servers/*.test.ts through the
+// environment, and stops what it started. A URL that is in the environment already (TIDEMARK_TEST_POSTGRES_15=...) is used as it is.
+import { spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import '@tapjs/typescript/import'
+
+const { FOLDER_PREFIX, startServer } = await import('../test/support/servers/start.ts')
+const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
+
+const VERSIONS = ['15', '18', '13', '16']
+const JOBS = 2
+const FILE_TIMEOUT_SECONDS = 600
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const note = (line) => console.error(`test:servers: ${line}`)
+const started = []
+let child = null
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => child?.kill(signal))
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} finally {
+  for (const { server, folder } of started) {
+    await server.stop('immediate')
+    folder.remove()
+  }
+  await removeLeftovers(FOLDER_PREFIX)
+}
+
+async function main(wanted) {
+  for (const folder of await removeLeftovers(FOLDER_PREFIX)) note(`removed what a killed run left in ${folder}`)
+  const files = wanted.length > 0 ? wanted : testFiles()
+  if (files.length === 0) {
+    note('no files in test/servers')
+    return 1
+  }
+  // The command line tests run the built program.
+  const built = await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
+  if (built !== 0) return built
+  for (const version of VERSIONS) await provide(version)
+  const options = [`--jobs=${JOBS}`, `--timeout=${FILE_TIMEOUT_SECONDS}`]
+  return run(process.execPath, ['scripts/run-tap.mjs', 'servers', ...options, ...files])
+}
+
+async function provide(version) {
+  const name = `TIDEMARK_TEST_POSTGRES_${version}`
+  if (process.env[name]) {
+    note(`PostgreSQL ${version}: ${new URL(process.env[name]).host}, from the environment`)
+    return
+  }
+  const running = await startServer(version, {}, note)
+  started.push(running)
+  process.env[name] = running.server.url
+  note(`PostgreSQL ${version}: started at 127.0.0.1:${running.server.port}`)
+}
+
+function testFiles() {
+  const folder = 'test/servers'
+  return readdirSync(`${root}${folder}`)
+    .filter((name) => name.endsWith('.test.ts'))
+    .sort()
+    .map((name) => `${folder}/${name}`)
+}
+
+function run(program, args) {
+  return new Promise((resolve, reject) => {
+    child = spawn(program, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+    child.once('error', reject)
+    child.once('exit', (code) => {
+      child = null
+      resolve(code ?? 1)
+    })
+  })
+}
