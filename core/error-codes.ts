@@ -106,6 +106,12 @@ export const ERROR_CODES = {
   'postgres.table_renamed': { exit: 1, when: 'A captured table was renamed while the pipeline ran.' },
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
+  'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },
+  'sink.memory_full': { exit: 1, when: 'The memory sink has reached its limit.' },
+  'file.write': { exit: 1, when: 'A segment or manifest could not be written, for example because the disk is full.' },
+  'file.other_pipeline': { exit: 3, when: 'The folder of a file sink belongs to another pipeline.' },
+  'file.manifest': { exit: 3, when: 'A manifest of a file sink is damaged.' },
+  'file.folder': { exit: 3, when: 'The folder of a file sink cannot be made or written.' },
   'sink.column_missing': { exit: 3, when: 'The target lacks a column of the source; the message has the ALTER TABLE.' },
   'sink.column_type': { exit: 3, when: 'A target column has a type that does not hold every source value unchanged.' },
   'sink.column_unwritable': {

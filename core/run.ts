@@ -20,7 +20,7 @@ import { step } from './steps.js'
 import type { Transform } from './transform.js'
 
 /** Batches that wait for the sink. */
-const OUT_BYTES_MAX = 8 * 1024 * 1024
+const OUT_BYTES_MAX = 4 * 1024 * 1024
 /** What one write() of the sink gets at most. */
 const WRITE_BYTES_MAX = 1024 * 1024
 /** A source transaction up to this size is committed whole; a larger one in parts, each with its place in the checkpoint. */

@@ -1,5 +1,15 @@
 /** The sinks that exist. A new one is one folder and one line here. */
 import type { SinkDefinition } from '../core/define.js'
+import { blackholeSink } from './blackhole.js'
+import { fileSink } from './file/index.js'
+import { memorySinkDefinition } from './memory.js'
 import { postgresSink } from './postgres/index.js'
+import { stdoutSink } from './stdout.js'
 
-export const SINKS: readonly SinkDefinition<unknown>[] = [postgresSink as unknown as SinkDefinition<unknown>]
+export const SINKS = [
+  stdoutSink,
+  blackholeSink,
+  memorySinkDefinition,
+  fileSink,
+  postgresSink,
+] as unknown as readonly SinkDefinition<unknown>[]

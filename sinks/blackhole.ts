@@ -1,0 +1,50 @@
+/** Encodes every event and keeps only a checksum over the bytes: for trying a source and for measuring. */
+import * as zlib from 'node:zlib'
+import { z } from 'zod'
+import { defineSink } from '../core/define.js'
+import type { SinkSession } from '../core/sink.js'
+import { createFormat } from './formats/format.js'
+import { valueFormat } from './value-format.js'
+
+const options = z.strictObject({ 'value.format': valueFormat })
+type BlackholeOptions = z.infer<typeof options>
+
+/** Native from Node 20.15 and 22.2 on, which the engines field requires. */
+const crc32 = (zlib as unknown as { crc32(data: Buffer, value: number): number }).crc32
+
+export const blackholeSink = defineSink<BlackholeOptions>({
+  connector: 'blackhole',
+  summary: 'Encodes every event and drops it; reports a checksum over the bytes. Keeps no checkpoint.',
+  options: options as never,
+  create: (given, { pipeline }) => ({
+    connector: 'blackhole',
+    guarantee: 'none',
+    completesMoves: false,
+    async open({ note }) {
+      const format = createFormat({ name: given['value.format'], logicalName: pipeline })
+      let events = 0
+      let total = 0
+      let sum = 0
+      const session: SinkSession = {
+        checkpoint: null,
+        async prepare() {},
+        async write(batches) {
+          for (const batch of batches) {
+            const encoded = format.encode(batch)
+            events += encoded.events
+            total += encoded.bytes.length
+            sum = crc32(encoded.bytes, sum)
+          }
+        },
+        async commit() {},
+        async close() {
+          note(`blackhole: ${events} events, ${total} bytes, crc32 ${sum.toString(16).padStart(8, '0')}`)
+        },
+      }
+      return session
+    },
+  }),
+  check: async () => [{ level: 'ok', subject: 'blackhole', message: 'events are encoded and dropped' }],
+  readCheckpoint: async () => null,
+  drop: async () => [],
+})

@@ -1,0 +1,222 @@
+/**
+ * One owner of a folder. Rows go into segments named by its claim; a commit makes them durable and publishes the next
+ * manifest, which names them and holds the checkpoint (I2). Whoever cannot publish its next number, or sees a higher
+ * one, was fenced and confirms nothing (I6). After any failure the session is over.
+ */
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { TidemarkError, toError } from '../../core/errors.js'
+import type { ChangeBatch } from '../../core/model.js'
+import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
+import { step } from '../../core/steps.js'
+import type { EventFormat } from '../formats/format.js'
+import { Folder, type Manifest, type Segment, segmentName } from './folder.js'
+
+/** Closed segments that a manifest may repeat before they move into a page. */
+const SEGMENTS_LISTED_MAX = 32
+/** Bytes gathered before they are written to the segment. */
+const WRITE_BYTES = 1024 * 1024
+
+interface Open {
+  readonly file: string
+  readonly handle: FileHandle
+  bytes: number
+  events: number
+}
+
+export class FileSession implements SinkSession {
+  readonly checkpoint: string | null
+  readonly #folder: Folder
+  readonly #format: EventFormat
+  readonly #sizeMax: number
+  readonly #pipeline: string
+  readonly #epoch: number
+  #number: number
+  #closed: Segment[]
+  #previous: string | undefined
+  #segment: Open | null = null
+  /** Full segments that the next commit makes durable. */
+  #full: Open[] = []
+  #created = false
+  #sequence = 0
+  #pages = 0
+  #pending: Buffer[] = []
+  #pendingBytes = 0
+  #failure: Error | null = null
+
+  private constructor(
+    folder: Folder,
+    format: EventFormat,
+    sizeMax: number,
+    owned: { number: number; manifest: Manifest },
+  ) {
+    this.#folder = folder
+    this.#format = format
+    this.#sizeMax = sizeMax
+    this.#number = owned.number
+    this.#epoch = owned.manifest.epoch
+    this.#pipeline = owned.manifest.pipeline
+    this.#closed = [...owned.manifest.segments]
+    this.#previous = owned.manifest.previous
+    this.checkpoint = owned.manifest.checkpoint
+  }
+
+  /** I6: the claim is the next number with the state of the last, so no older owner can publish any more. */
+  static async open(
+    path: string,
+    format: EventFormat,
+    sizeMax: number,
+    { pipeline }: SinkOpenContext,
+  ): Promise<FileSession> {
+    const folder = new Folder(path)
+    await folder.make()
+    for (;;) {
+      const last = await folder.newest()
+      if (last !== null && last.manifest.pipeline !== pipeline) {
+        throw new TidemarkError('file.other_pipeline', {
+          message: `folder ${path} belongs to pipeline ${last.manifest.pipeline}`,
+          fix: 'Give this pipeline a folder of its own.',
+          at: 'sink.path',
+        })
+      }
+      const number = (last?.number ?? 0) + 1
+      const state = last?.manifest ?? { version: 1 as const, pipeline, checkpoint: null, segments: [] }
+      const manifest: Manifest = { ...state, epoch: number }
+      const published = await folder.publish(number, manifest, `draft-${number}-claim-${process.pid}`)
+      step('file.claimed')
+      const numbers = await folder.numbers()
+      // Another owner claimed at the same time, or this number had been used and pruned before.
+      if (!published || numbers.at(-1) !== number) continue
+      await folder.sweep(number, new Set((await folder.segments(manifest)).map((s) => s.file)))
+      return new FileSession(folder, format, sizeMax, { number, manifest })
+    }
+  }
+
+  async prepare(): Promise<void> {}
+
+  async write(batches: readonly ChangeBatch[]): Promise<void> {
+    await this.#guard(async () => {
+      for (const batch of batches) {
+        const { bytes, events } = this.#format.encode(batch)
+        const segment = await this.#current()
+        // The format reuses its buffer, so what waits is copied.
+        this.#pending.push(Buffer.from(bytes))
+        this.#pendingBytes += bytes.length
+        segment.bytes += bytes.length
+        segment.events += events
+        if (this.#pendingBytes >= WRITE_BYTES) await this.#drain()
+      }
+    })
+  }
+
+  async commit(checkpoint: string): Promise<void> {
+    await this.#guard(async () => {
+      await this.#drain()
+      for (const { handle } of this.#full) await handle.datasync()
+      await this.#segment?.handle.datasync()
+      if (this.#created) await this.#folder.sync('data')
+      this.#created = false
+      step('file.segment-synced')
+      await this.#retire()
+      await this.#publish(checkpoint)
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#failure ??= new Error('the session is closed')
+    for (const { handle } of [...this.#full, ...(this.#segment ? [this.#segment] : [])])
+      await handle.close().catch(() => {})
+    this.#full = []
+    this.#segment = null
+  }
+
+  /** The segment to append to; a full one is set aside for the next commit. */
+  async #current(): Promise<Open> {
+    if (this.#segment !== null && this.#segment.bytes >= this.#sizeMax) {
+      await this.#drain()
+      this.#full.push(this.#segment)
+      this.#segment = null
+    }
+    if (this.#segment === null) {
+      const file = segmentName(this.#epoch, ++this.#sequence)
+      const handle = await open(join(this.#folder.path, 'data', file), 'ax')
+      this.#created = true
+      this.#segment = { file, handle, bytes: 0, events: 0 }
+    }
+    return this.#segment
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#pending.length === 0) return
+    const pending = this.#pending
+    const bytes = this.#pendingBytes
+    this.#pending = []
+    this.#pendingBytes = 0
+    const { bytesWritten } = await this.#segment!.handle.writev(pending)
+    if (bytesWritten !== bytes) throw new Error(`only ${bytesWritten} of ${bytes} bytes could be written`)
+  }
+
+  /** Full segments are closed; many of them become a page, so that a manifest's size does not follow history. */
+  async #retire(): Promise<void> {
+    for (const { file, handle, bytes, events } of this.#full) {
+      await handle.close()
+      this.#closed.push({ file, bytes, events })
+    }
+    this.#full = []
+    if (this.#closed.length < SEGMENTS_LISTED_MAX) return
+    const name = `${String(this.#epoch).padStart(12, '0')}-${String(++this.#pages).padStart(6, '0')}.json`
+    await this.#folder.writePage(name, {
+      segments: this.#closed,
+      ...(this.#previous === undefined ? {} : { previous: this.#previous }),
+    })
+    this.#closed = []
+    this.#previous = name
+  }
+
+  async #publish(checkpoint: string): Promise<void> {
+    const open = this.#segment
+    const current =
+      open === null || open.bytes === 0 ? [] : [{ file: open.file, bytes: open.bytes, events: open.events }]
+    const number = this.#number + 1
+    const manifest: Manifest = {
+      version: 1,
+      pipeline: this.#pipeline,
+      epoch: this.#epoch,
+      checkpoint,
+      segments: [...this.#closed, ...current],
+      ...(this.#previous === undefined ? {} : { previous: this.#previous }),
+    }
+    const published = await this.#folder.publish(number, manifest, `draft-${this.#epoch}-${number}`)
+    step('file.manifest-linked')
+    const numbers = await this.#folder.numbers()
+    // A number that was used and pruned can be linked again by an owner that slept, so the highest must be ours.
+    if (!published || numbers.at(-1) !== number) {
+      throw new TidemarkError('sink.fenced', {
+        message: `another process owns folder ${this.#folder.path} now (manifest ${numbers.at(-1)})`,
+        fix: 'Nothing of this run is lost: the other process goes on from the last checkpoint. Run one process per pipeline.',
+      })
+    }
+    this.#number = number
+    await this.#folder.prune(numbers)
+    step('file.pruned')
+  }
+
+  async #guard(work: () => Promise<void>): Promise<void> {
+    if (this.#failure !== null) throw this.#failure
+    try {
+      await work()
+    } catch (thrown) {
+      const error = thrown instanceof TidemarkError ? thrown : failed(this.#folder.path, toError(thrown))
+      this.#failure = error
+      throw error
+    }
+  }
+}
+
+function failed(path: string, error: Error): TidemarkError {
+  return new TidemarkError('file.write', {
+    message: `writing into ${path} failed: ${error.message}`,
+    fix: 'Free space or mend the disk; the next start goes on from the last checkpoint.',
+    cause: error,
+  })
+}
