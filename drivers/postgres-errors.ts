@@ -26,7 +26,7 @@ export function sqlState(thrown: unknown): string | null {
 }
 
 /** Connection trouble, restarts, deadlocks and full servers pass; everything else stays wrong when tried again. */
-const RETRIABLE_STATES = /^(08...|40001|40P01|53...|55006|57P0[1-5]|58...)$/
+const RETRIABLE_STATES = /^(08...|25006|25P03|40001|40003|40P01|53...|55006|57014|57P0[1-5]|58...)$/
 const RETRIABLE_SOCKET = new Set([
   'ECONNRESET',
   'ECONNREFUSED',

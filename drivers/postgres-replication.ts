@@ -6,7 +6,7 @@
 import type { Socket } from 'node:net'
 import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication'
 import { classifyPgError, clientConfig, type PgOptions, quoteIdent, quoteLiteral, sslAttempts } from './postgres.js'
-import { formatLsn } from './postgres-lsn.js'
+import { formatLsn, parseLsn } from './postgres-lsn.js'
 
 /** How often the server hears from us without asking; must be well below wal_sender_timeout. */
 const STATUS_INTERVAL_MS = 5_000
@@ -33,15 +33,27 @@ interface RawConnection {
 }
 
 class Plugin extends PgoutputPlugin {
-  readonly #sql: string
+  /** Where the stream starts: what was asked for, or where a temporary slot came into being. */
+  from: bigint
+  readonly #o: ReplicationOptions
 
-  constructor(sql: string) {
+  constructor(options: ReplicationOptions) {
     super({ protoVersion: 1, publicationNames: [] })
-    this.#sql = sql
+    this.#o = options
+    this.from = options.from
   }
 
-  override start(client: Parameters<PgoutputPlugin['start']>[0]): Promise<unknown> {
-    return client.query(this.#sql)
+  override async start(client: Parameters<PgoutputPlugin['start']>[0]): Promise<unknown> {
+    const { slot, publication, messages, temporary } = this.#o
+    const name = quoteIdent(slot)
+    if (temporary) {
+      // A temporary slot belongs to the session that made it, so it is made here.
+      const made = await client.query(`CREATE_REPLICATION_SLOT ${name} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT`)
+      this.from = parseLsn((made.rows[0] as { consistent_point: string }).consistent_point)
+    }
+    const parameters = [`proto_version '1'`, `publication_names ${quoteLiteral(quoteIdent(publication))}`]
+    if (messages) parameters.push(`messages 'true'`)
+    return client.query(`START_REPLICATION SLOT ${name} LOGICAL ${formatLsn(this.from)} (${parameters.join(', ')})`)
   }
 }
 
@@ -75,12 +87,16 @@ export interface ReplicationOptions {
   readonly from: bigint
   /** The server can send logical messages (14 and later). */
   readonly messages: boolean
+  /** Make the slot for this connection alone and start where it begins. */
+  readonly temporary: boolean
 }
 
 /** A running replication stream. */
 export class ReplicationStream {
   /** Rejects when the stream ends for any reason but stop(). */
   readonly failed: Promise<never>
+  /** Where it started. */
+  from = 0n
   #service: Service
   #released: bigint
   #told = 0n
@@ -98,18 +114,15 @@ export class ReplicationStream {
 
   static async start(
     options: PgOptions,
-    { slot, publication, from, messages }: ReplicationOptions,
+    replication: ReplicationOptions,
     handlers: ReplicationHandlers,
     signal: AbortSignal,
   ): Promise<ReplicationStream> {
-    const parameters = [`proto_version '1'`, `publication_names ${quoteLiteral(quoteIdent(publication))}`]
-    if (messages) parameters.push(`messages 'true'`)
-    const sql = `START_REPLICATION SLOT ${quoteIdent(slot)} LOGICAL ${formatLsn(from)} (${parameters.join(', ')})`
     let failure: unknown
     for (const ssl of sslAttempts(options)) {
       signal.throwIfAborted()
       try {
-        return await ReplicationStream.#attempt(options, ssl, sql, from, handlers)
+        return await ReplicationStream.#attempt(options, ssl, replication, handlers)
       } catch (error) {
         failure = error
       }
@@ -120,8 +133,7 @@ export class ReplicationStream {
   static async #attempt(
     options: PgOptions,
     ssl: ReturnType<typeof sslAttempts>[number],
-    sql: string,
-    from: bigint,
+    replication: ReplicationOptions,
     handlers: ReplicationHandlers,
   ): Promise<ReplicationStream> {
     // Every default that we depend on is passed: the library would acknowledge received positions by itself (I1).
@@ -134,11 +146,12 @@ export class ReplicationStream {
       reject = (error) => r(classifyPgError(error, options))
     })
     failed.catch(() => {})
-    const stream = new ReplicationStream(service, from, failed)
+    const plugin = new Plugin(replication)
+    const stream = new ReplicationStream(service, replication.from, failed)
     service.onCopyData = (chunk) => stream.#receive(chunk, handlers, reject)
     service.on('error', reject)
     const begun = new Promise<void>((resolve) => service.once('start', () => resolve()))
-    const ended = service.subscribe(new Plugin(sql), '', formatLsn(from)).then(() => {
+    const ended = service.subscribe(plugin, '', formatLsn(replication.from)).then(() => {
       throw new Error('the server ended the replication stream')
     })
     ended.catch(reject)
@@ -148,6 +161,7 @@ export class ReplicationStream {
       await stream.stop()
       throw error
     }
+    stream.from = plugin.from
     stream.#pace(handlers, reject)
     return stream
   }

@@ -30,7 +30,7 @@ import { tableName } from './plan.js'
 /** A chunk's transaction ends at this age: an ALTER TABLE behind it, and all behind that, waits no longer. */
 const TRANSACTION_AGE_MS_MAX = 5_000
 /** What one read may hold for its consumer. */
-const BUFFER_BYTES_MAX = 8 * 1024 * 1024
+const BUFFER_BYTES_MAX = 2 * 1024 * 1024
 /** How long a read waits for its consumer with the transaction open. */
 const BUFFER_FULL_MS_MAX = 250
 /** Rows go to the consumer in batches of about this size. */
@@ -163,6 +163,7 @@ class CopyRead implements ChunkRead {
   /** The read was cut short; what still arrives is dropped. */
   #short = false
   #fullTimer: NodeJS.Timeout | null = null
+  #cancelled: Promise<void> | null = null
 
   constructor(
     connection: PgConnection,
@@ -189,9 +190,7 @@ class CopyRead implements ChunkRead {
       for (const timer of this.#timers) clearTimeout(timer)
       if (this.#fullTimer !== null) clearTimeout(this.#fullTimer)
     })
-    const ended = copied.then(async () => {
-      await connection.query('rollback')
-    })
+    const ended = copied.then(() => this.#rollback())
     this.over = ended.catch(() => {})
     this.end = ended.then(
       () => {
@@ -215,7 +214,20 @@ class CopyRead implements ChunkRead {
     this.#short = true
     this.#stream.resume()
     // A server that waits for the socket notices a cancel only when it may write again, so what comes is drained.
-    void this.#monitor.cancel(this.#connection.pid).catch(() => {})
+    this.#cancelled = this.#monitor.cancel(this.#connection.pid).catch(() => {})
+  }
+
+  /** A cancel that came after the COPY had ended hits the next statement instead: this one, so it is tried again. */
+  async #rollback(): Promise<void> {
+    await this.#cancelled
+    for (;;) {
+      try {
+        await this.#connection.query('rollback')
+        return
+      } catch (error) {
+        if (this.#cancelled === null || sqlState(error) !== CANCELLED) throw error
+      }
+    }
   }
 
   #consume(): Promise<void> {

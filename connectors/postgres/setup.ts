@@ -121,7 +121,6 @@ function publicationDenied(error: unknown, connection: PgConnection, fix: string
 
 export interface SlotOptions {
   readonly name: string
-  readonly temporary: boolean
   readonly timeoutMs: number
   readonly signal: AbortSignal
   readonly note: (line: string) => void
@@ -136,11 +135,11 @@ export async function createSlot(
   server: ServerFacts,
   options: SlotOptions,
 ): Promise<Position> {
-  const { name, temporary, timeoutMs, signal, note } = options
+  const { name, timeoutMs, signal, note } = options
   await dropSlot(connection, name, signal)
-  const failover = server.version >= 170_000 && !temporary ? ', false, true' : ''
+  const failover = server.version >= 170_000 ? ', false, true' : ''
   const making = connection.query(
-    `select lsn::text from pg_create_logical_replication_slot(${quoteLiteral(name)}, 'pgoutput', ${temporary}${failover})`,
+    `select lsn::text from pg_create_logical_replication_slot(${quoteLiteral(name)}, 'pgoutput', false${failover})`,
   )
   const begun = Date.now()
   const watch = setInterval(() => void report().catch(() => {}), BLOCKER_REPORT_MS)

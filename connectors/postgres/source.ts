@@ -3,6 +3,7 @@
  * questions, `marks` for durability (1.10 e), the monitor's, one per chunk reader, and the replication stream.
  */
 
+import { randomBytes } from 'node:crypto'
 import { type Cut, xidCut } from '../../core/cut.js'
 import { parseDurationMs } from '../../core/duration.js'
 import { TidemarkError } from '../../core/errors.js'
@@ -46,7 +47,7 @@ export class PostgresSource implements Source {
   readonly connector = 'postgres'
   readonly #options: PostgresOptions
   readonly #pipeline: string
-  readonly #slot: string
+  #slot: string
   readonly #publication: string
   #context!: OpenContext
   #control!: PgConnection
@@ -59,7 +60,6 @@ export class PostgresSource implements Source {
   #xidBase = 0n
   #tail: PostgresTail | null = null
   #released: Position | null = null
-  #slotConnection: PgConnection | null = null
 
   constructor(options: PostgresOptions, pipeline: string) {
     this.#options = options
@@ -75,6 +75,8 @@ export class PostgresSource implements Source {
   async open(context: OpenContext): Promise<SourceOpen> {
     this.#context = context
     const { signal } = context
+    // Runs without a checkpoint may overlap, so each has a slot name of its own.
+    if (!context.durable) this.#slot = `${this.#slot.slice(0, 50)}_${randomBytes(4).toString('hex')}`
     this.#control = await connectPg(this.#connection, { signal })
     this.#marksConnection = await connectPg(this.#connection, { signal })
     this.#marks = new DurableMark(this.#marksConnection)
@@ -120,22 +122,9 @@ export class PostgresSource implements Source {
 
   async createLog({ signal }: Abortable): Promise<Position> {
     const { durable, note } = this.#context
-    // A temporary slot lives as long as the connection that made it.
-    this.#slotConnection = await connectPg(this.#connection, { signal })
+    if (!durable) return this.#newTail().start(null, { signal })
     const timeoutMs = parseDurationMs(this.#options['slot.create.timeout']) ?? 0
-    const name = this.#slot
-    const position = await createSlot(this.#slotConnection, this.#server, {
-      name,
-      temporary: !durable,
-      timeoutMs,
-      signal,
-      note,
-    })
-    if (durable) {
-      await this.#slotConnection.close()
-      this.#slotConnection = null
-    }
-    return position
+    return createSlot(this.#control, this.#server, { name: this.#slot, timeoutMs, signal, note })
   }
 
   async resumeLog(position: Position, { signal }: Abortable): Promise<void> {
@@ -143,6 +132,11 @@ export class PostgresSource implements Source {
   }
 
   async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
+    if (this.#tail === null) await this.#newTail().start(position, { signal })
+    yield* this.#tail!.run({ signal })
+  }
+
+  #newTail(): PostgresTail {
     this.#tail = new PostgresTail({
       connection: this.#connection,
       slot: this.#slot,
@@ -152,7 +146,7 @@ export class PostgresSource implements Source {
       resolve: (relation) => this.#resolve(relation),
     })
     if (this.#released !== null) this.#tail.release(this.#released)
-    yield* this.#tail.run(position, { signal })
+    return this.#tail
   }
 
   release(position: Position): void {
@@ -228,7 +222,7 @@ export class PostgresSource implements Source {
   async close(): Promise<void> {
     await this.#tail?.close()
     await this.#monitor?.close()
-    for (const c of [this.#slotConnection, this.#marksConnection, this.#control]) await c?.close()
+    for (const c of [this.#marksConnection, this.#control]) await c?.close()
   }
 
   /**

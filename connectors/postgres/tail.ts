@@ -85,16 +85,22 @@ export class PostgresTail {
     this.#xid = options.xidBase
   }
 
-  async *run(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
-    const { completed, inside } = parsePosition(position)
+  /** Connects and lets the server send, into the bounded queue. null: makes a temporary slot; returns where it begins. */
+  async start(position: Position | null, { signal }: Abortable): Promise<Position> {
+    const { completed, inside } = position === null ? { completed: 0n, inside: null } : parsePosition(position)
     this.#completed = completed
     this.#inside = inside
     const { connection, slot, publication, messages } = this.#o
     const handlers = { message: (b: Buffer) => this.#receive(b), drained: () => this.#drained() }
-    const from = { slot, publication, from: completed, messages }
+    const from = { slot, publication, from: completed, messages, temporary: position === null }
     this.#stream = await ReplicationStream.start(connection, from, handlers, signal)
     this.#stream.release(this.#released)
     this.#stream.failed.catch((error) => this.#queue.fail(toError(error)))
+    if (this.#completed < this.#stream.from) this.#completed = this.#stream.from
+    return formatPosition({ completed: this.#stream.from, inside })
+  }
+
+  async *run({ signal }: Abortable): AsyncGenerator<LogBatch> {
     const stop = () => this.#queue.end()
     signal.addEventListener('abort', stop, { once: true })
     if (signal.aborted) stop()
