@@ -3,7 +3,6 @@
  * changes out until the rows are read (1.10 d), so what the snapshot shows is what the SELECT returns. The transaction
  * never stays open for the consumer: rows go into a bounded buffer, and a read that cannot fill it further ends early.
  */
-import type { Readable } from 'node:stream'
 import { Channel } from '../../core/channel.js'
 import { xidCut } from '../../core/cut.js'
 import { TidemarkError, toError } from '../../core/errors.js'
@@ -20,7 +19,7 @@ import type {
   SourceTable,
 } from '../../core/source.js'
 import { type PgConnection, parseLsn, quoteIdent, quoteLiteral, sqlState } from '../../drivers/postgres.js'
-import { copyOut } from '../../drivers/postgres-copy.js'
+import { CopyOut } from '../../drivers/postgres-copy.js'
 import { type CatalogTable, definitionSql } from './catalog.js'
 import { CopyTextParser } from './copy-text.js'
 import { keyColumns, keysSql, rangeSql } from './keys.js'
@@ -118,10 +117,13 @@ export class PgChunkSession implements ChunkSession {
     const rows: Row[] = []
     let bytes = 0
     const sql = `copy (select ${columnList(catalog)} from ${tableName(catalog)} ${keysSql(catalog, keys)}) to stdout`
-    for await (const piece of copyOut(this.#connection, sql)) {
-      bytes += (piece as Buffer).length
-      rows.push(...parser.push(piece as Buffer))
-    }
+    const copy = new CopyOut(this.#connection, sql, (piece) => {
+      bytes += piece.length
+      rows.push(...parser.push(piece))
+    })
+    await copy.over.catch((error) => {
+      throw failed(error, catalog)
+    })
     return rows.length === 0 ? [] : [{ schema: catalog.schema, rows, bytes }]
   }
 
@@ -154,7 +156,7 @@ class CopyRead implements ChunkRead {
   readonly #limit: ChunkLimit
   readonly #parser = new CopyTextParser()
   readonly #timers: NodeJS.Timeout[] = []
-  #stream: Readable
+  #stream: CopyOut
   #batch: Row[] = []
   #batchBytes = 0
   #rows = 0
@@ -164,6 +166,8 @@ class CopyRead implements ChunkRead {
   #short = false
   #fullTimer: NodeJS.Timeout | null = null
   #cancelled: Promise<void> | null = null
+  /** The COPY is over: a cancel would hit something else. */
+  #finished = false
 
   constructor(
     connection: PgConnection,
@@ -184,8 +188,9 @@ class CopyRead implements ChunkRead {
     this.#limit = options.limit
     const unwatch = monitor.watch(connection.pid, () => this.stop())
     this.#timers.push(setTimeout(() => this.stop(), options.age))
-    this.#stream = copyOut(connection, sql)
+    this.#stream = new CopyOut(connection, sql, (piece) => this.#take(piece))
     const copied = this.#consume().finally(() => {
+      this.#finished = true
       unwatch()
       for (const timer of this.#timers) clearTimeout(timer)
       if (this.#fullTimer !== null) clearTimeout(this.#fullTimer)
@@ -210,7 +215,7 @@ class CopyRead implements ChunkRead {
   }
 
   stop(): void {
-    if (this.#short || this.#catalog.key.length === 0) return
+    if (this.#short || this.#finished || this.#catalog.key.length === 0) return
     this.#short = true
     this.#stream.resume()
     // A server that waits for the socket notices a cancel only when it may write again, so what comes is drained.
@@ -230,20 +235,14 @@ class CopyRead implements ChunkRead {
     }
   }
 
-  #consume(): Promise<void> {
-    const stream = this.#stream
-    return new Promise((resolve, reject) => {
-      stream.on('data', (piece: Buffer) => this.#take(piece))
-      stream.once('end', () => {
-        this.#flush()
-        resolve()
-      })
-      stream.once('error', (error) => {
-        this.#flush()
-        if (this.#short && sqlState(error) === CANCELLED) resolve()
-        else reject(failed(error, this.#catalog))
-      })
-    })
+  async #consume(): Promise<void> {
+    try {
+      await this.#stream.over
+    } catch (error) {
+      if (!this.#short || sqlState(error) !== CANCELLED) throw failed(toError(error), this.#catalog)
+    } finally {
+      this.#flush()
+    }
   }
 
   #take(piece: Buffer): void {
