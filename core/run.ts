@@ -4,6 +4,7 @@
  * the merger emits and commits, and upkeep prunes and beats. Whatever the merger emitted before a barrier is in the
  * barrier's checkpoint and nothing else is (I2).
  */
+import { setMaxListeners } from 'node:events'
 import { Channel } from './channel.js'
 import { CHECKPOINT_VERSION, type CheckpointState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type Clock, Wake } from './clock.js'
@@ -86,11 +87,14 @@ export class PipelineRun {
 
   constructor(settings: RunSettings) {
     this.#o = settings
+    // Every connection and wait listens to it; a warning about many listeners would be wrong.
+    setMaxListeners(0, this.#end.signal)
   }
 
   async run(): Promise<'done' | 'stopped'> {
     const { signal } = this.#o
     const opening = AbortSignal.any([signal, this.#end.signal])
+    setMaxListeners(0, opening)
     let session: SinkSession | null = null
     let source: Source | null = null
     try {

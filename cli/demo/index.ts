@@ -95,7 +95,9 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<number> 
     await server.start(signal)
     const stage = await openShop({ server, folder: folder.path, screen, signal, options, binaries, cleanups })
     const equal = await play(stage)
-    screen.title(`\nDone in ${seconds((performance.now() - startedMs) / 1000)}. Your own database next: npx tidemark init`)
+    screen.title(
+      `\nDone in ${seconds((performance.now() - startedMs) / 1000)}. Your own database next: npx tidemark init`,
+    )
     return equal ? EXIT.done : EXIT.failed
   } finally {
     for (const cleanup of cleanups.reverse()) await attempt(cleanup)
@@ -199,7 +201,9 @@ async function snapshot(stage: Stage): Promise<SyncProcess> {
   const took = (performance.now() - startedMs) / 1000
   screen.good(`${count(total)} rows in ${seconds(took)}, process start included`)
   const changes = count(traffic.changes() - before)
-  screen.line(`${changes} changes committed meanwhile; the shop's slowest transaction took ${traffic.slowestMs().toFixed(1)} ms`)
+  screen.line(
+    `${changes} changes committed meanwhile; the shop's slowest transaction took ${traffic.slowestMs().toFixed(1)} ms`,
+  )
   return sync
 }
 

@@ -106,6 +106,14 @@ function key(schema: TableSchema, { sql }: TargetName, target: Target): Problem[
       },
     ]
   }
+  return []
+}
+
+/**
+ * Keys that are one key to the target must be one key to the source. Asked where tables come from the catalog: what the
+ * log says of a table has no collations.
+ */
+export function collationProblems(schema: TableSchema, { sql }: TargetName, target: Target): Problem[] {
   return schema.key.flatMap((i) => {
     const { name, type } = schema.columns[i]!
     const column = target.columns.find((c) => c.name === name)

@@ -9,7 +9,7 @@ import type { SourceIdentity } from '../../core/source.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import { readTarget, type Target, type TargetName, targetName } from './catalog.js'
 import { planCreation, problemError } from './create.js'
-import { judge, nameProblems, type Problem } from './judge.js'
+import { collationProblems, judge, nameProblems, type Problem } from './judge.js'
 import type { PostgresSinkOptions } from './options.js'
 import { TablePlan } from './plan.js'
 import { STATE_SCHEMA } from './state.js'
@@ -101,7 +101,7 @@ export class Targets {
     for (const statement of statements) await this.#connection.query(statement)
     const made = target === null
     target ??= (await readTarget(this.#connection, name))!
-    throwFirst(this.#judge(schema, name, target))
+    throwFirst([...this.#judge(schema, name, target), ...collationProblems(schema, name, target)])
     if (!first || made || (await isEmpty(this.#connection, name))) return
     if (this.#options.existing === 'refuse') throw problemError(notEmpty(schema, name))
     if (this.#options.existing === 'truncate') await this.#connection.query(`TRUNCATE ${name.sql}`)
@@ -130,7 +130,7 @@ export class Targets {
     const { statements, problems } = await planCreation(this.#connection, schema, name, target === null)
     const found = [...nameProblems(schema, name), ...problems]
     if (target !== null) {
-      found.push(...this.#judge(schema, name, target))
+      found.push(...this.#judge(schema, name, target), ...collationProblems(schema, name, target))
       const refuses = first && this.#options.existing === 'refuse' && ['r', 'p'].includes(target.kind)
       if (refuses && !(await isEmpty(this.#connection, name))) found.push(notEmpty(schema, name))
     }

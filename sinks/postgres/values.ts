@@ -30,13 +30,13 @@ function plainText(value: Value, type: ColumnType): string | null | undefined {
   if (value instanceof Uint8Array)
     return `\\x${Buffer.from(value.buffer, value.byteOffset, value.length).toString('hex')}`
   assert(Array.isArray(value), 'a plain value has a type that rows never hold')
-  return arrayText(value.map((item: Value) => (Array.isArray(item) ? item : plainText(item, type.element ?? type))))
+  return arrayText(value, type.element ?? type)
 }
 
-function arrayText(items: readonly (Value | readonly Value[])[]): string {
+function arrayText(items: readonly Value[], type: ColumnType): string {
   const parts = items.map((item) => {
     if (item === null || item === undefined) return 'NULL'
-    return Array.isArray(item) ? arrayText(item) : quoteElement(item as string)
+    return Array.isArray(item) ? arrayText(item, type) : quoteElement(plainText(item, type)!)
   })
   return `{${parts.join(',')}}`
 }

@@ -9,12 +9,14 @@ import t, { type Test } from 'tap'
 import type { StepName } from '../../core/steps.js'
 import { createDatabase, type PostgresVersion, type TestDatabase } from '../support/postgres.js'
 import { batch, change, openSink, put, schemaOf, signal, truncate } from '../support/postgres-sink.js'
-import { appended, CHUNK_ROWS, changesOf, keyed } from '../support/postgres-sink-writer.js'
+import { CHUNK_ROWS, changesOf, keyed } from '../support/postgres-sink-writer.js'
 import { until } from '../support/until.js'
 
 const WRITER = fileURLToPath(new URL('../support/postgres-sink-writer.ts', import.meta.url))
 const COMMITS = 6
 const { r, c, u, d } = change
+/** Whatever the server or the socket said, the pipeline tries again. */
+const RETRIABLE = { name: 'TidemarkError', retriable: true }
 const VERSIONS: readonly PostgresVersion[] = ['15', '18']
 
 interface Writer {
@@ -79,9 +81,12 @@ const crashes: readonly [string, StepName, number][] = [
   ['S2 killed after the COMMIT, before anybody knew', 'pg-sink.committed', 3],
   ['S9 killed inside a snapshot chunk, which is written again', 'pg-sink.applied', 3],
 ]
+// Starting a process takes most of the time, so these run side by side.
+t.jobs = 4
+const running: Promise<unknown>[] = []
 for (const version of VERSIONS) {
   for (const [name, at, nth] of crashes) {
-    await t.test(`${name} (PostgreSQL ${version})`, async (t) => {
+    const test = t.test(`${name} (PostgreSQL ${version})`, { buffered: true }, async (t) => {
       const db = await createDatabase(t, { version })
       const first = startWriter(t, db, `${at}:${nth}`)
       t.equal((await first.exited).signal, 'SIGKILL', first.stderr())
@@ -89,6 +94,7 @@ for (const version of VERSIONS) {
       t.equal((await second.exited).code, 0, second.stderr())
       await whole(t, db)
     })
+    running.push(test)
   }
 }
 
@@ -99,7 +105,8 @@ for (const version of VERSIONS) {
     ['between transactions', 'pg-sink.committed:3:stop'],
     ['just fenced itself', 'pg-sink.fenced:1:stop'],
   ] as const) {
-    await t.test(`S3 a zombie ${name} wakes after its successor (PostgreSQL ${version})`, async (t) => {
+    const title = `S3 a zombie ${name} wakes after its successor (PostgreSQL ${version})`
+    const test = t.test(title, { buffered: true }, async (t) => {
       const db = await createDatabase(t, { version })
       const zombie = startWriter(t, db, failpoint)
       await stopped(zombie.pid)
@@ -111,8 +118,10 @@ for (const version of VERSIONS) {
       t.match(zombie.stderr(), /sink\.fenced|postgres\.connection|57P01|terminat/i)
       await whole(t, db)
     })
+    running.push(test)
   }
 }
+await Promise.all(running)
 
 await t.test('S3 a fence that may not end the holder names its pid', async (t) => {
   const db = await createDatabase(t)
@@ -141,7 +150,7 @@ await t.test('S4 the backend is ended during COMMIT: nothing of it is there', as
   await holder.query('SELECT pg_advisory_lock(1)')
   const session = await openSink(db.url, [table], { 'target.constraints': 'allow' })
   const attempt = put(session, '1', batch(table, c(['1'])))
-  const failed = t.rejects(attempt, { retriable: true })
+  const failed = t.rejects(attempt, RETRIABLE)
   const waiting = await until(
     async () =>
       (
@@ -169,7 +178,7 @@ await t.test('S4 the answer to a COMMIT is lost: the next session reads back tha
   await put(session, '1', batch(table, c(['1'])))
   await session.write([batch(table, c(['2']))], { signal })
   proxy.loseAnswersTo('COMMIT')
-  const failed = t.rejects(session.commit('2', { signal }), { retriable: true })
+  const failed = t.rejects(session.commit('2', { signal }), RETRIABLE)
   await until(async () => (await db.query('SELECT checkpoint FROM tidemark.checkpoint'))[0]?.checkpoint === '2')
   proxy.cut()
   await failed
@@ -188,11 +197,42 @@ await t.test('S4 a COMMIT that takes too long is cut and decided by reading back
   const session = await openSink(proxy.url, [table], { sslmode: 'disable', 'commit.timeout': 200 })
   await session.write([batch(table, c(['1']))], { signal })
   proxy.loseAnswersTo('COMMIT')
-  await t.rejects(session.commit('1', { signal }), { retriable: true })
+  await t.rejects(session.commit('1', { signal }), RETRIABLE)
   await session.close()
   const next = await openSink(db.url, [table])
   t.equal(next.checkpoint, '1')
   await next.close()
+})
+
+await t.test('S4 the connection is cut inside a COPY', async (t) => {
+  const db = await createDatabase(t)
+  const table = schemaOf('items', { id: 'integer' }, ['id'])
+  const rows = batch(table, ...Array.from({ length: 1000 }, (_, i) => r([String(i)])))
+  for (const how of ['server', 'abort', 'close'] as const) {
+    const session = await openSink(db.url, [table], { first: [] }).catch(() => openSink(db.url, [table]))
+    const holder = await db.connect()
+    await holder.query('BEGIN; LOCK TABLE items IN EXCLUSIVE MODE')
+    const stop = new AbortController()
+    await session.write([rows], { signal: stop.signal })
+    const pid = await until(
+      async () =>
+        (
+          await db.query(`SELECT pid FROM pg_stat_activity WHERE application_name = 'tidemark:p' AND datname = current_database()
+          AND wait_event_type = 'Lock' AND query LIKE 'COPY%'`)
+        )[0]?.pid,
+      { what: 'the COPY waits for the lock' },
+    )
+    const commit = session.commit('1', { signal: stop.signal })
+    const failed = how === 'server' ? t.rejects(commit, RETRIABLE, how) : t.rejects(commit, how)
+    if (how === 'server') await db.query('SELECT pg_terminate_backend($1)', [pid])
+    else if (how === 'abort') stop.abort(new Error('enough'))
+    else await session.close()
+    await failed
+    await session.close()
+    await holder.query('ROLLBACK')
+    await holder.end()
+  }
+  t.same(await db.query('SELECT id FROM items'), [])
 })
 
 await t.test('S5 the last three batches again leave the same rows', async (t) => {
@@ -311,7 +351,11 @@ await t.test('an abort ends a write that waits for a lock, and truncate waits fo
   await holder.query('ROLLBACK')
   const late = await openSink(db.url, [table], { 'lock.timeout': 100 })
   await holder.query('BEGIN; LOCK TABLE items')
-  await t.rejects(put(late, '2', batch(table, c(['3']))), { code: 'sink.locked', retriable: true })
+  await t.rejects(put(late, '2', batch(table, c(['3']))), {
+    name: 'TidemarkError',
+    code: 'sink.locked',
+    retriable: true,
+  })
   await late.close()
   await holder.query('ROLLBACK')
   t.same(await db.query('SELECT id FROM items'), [{ id: '2' }])

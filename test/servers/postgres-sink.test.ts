@@ -186,6 +186,14 @@ await each('keys that are equal under different texts stay one row', async (t, d
   await session.close()
 })
 
+await each('a target whose key is coarser than the source key is refused', async (t, db) => {
+  await db.query(`CREATE COLLATION public.ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE TABLE items (id text COLLATE ci PRIMARY KEY)`)
+  const error = await failure(openSink(db.url, [schemaOf('items', { id: 'text' }, ['id'])]))
+  t.equal(error.code, 'sink.key')
+  t.equal(error.fix, 'ALTER TABLE "public"."items" ALTER COLUMN "id" TYPE text COLLATE "C";')
+})
+
 await each('a refused row is named', async (t, db) => {
   await db.query('CREATE TABLE items (id int PRIMARY KEY, name text, body text CHECK (body <> $$bad$$))')
   const table = items()
@@ -299,11 +307,10 @@ await each('targets are made with the same types and only the key', async (t, db
     ],
   ]
   await put(session, '1', batch(table, ...values.slice(0, 2).map(r)), batch(table, c(values[2]!)))
-  await db.query('CREATE TEMP TABLE x (a int)')
   const text = async () =>
     (
       await db.query(
-        'SET intervalstyle = iso_8601; SET timezone = UTC; SET lc_monetary = "C"; SELECT x::text AS row FROM "Odd ""T""" x ORDER BY "the Id"',
+        'SET intervalstyle = iso_8601; SET timezone = UTC; SET lc_monetary = "C"; SELECT whole::text AS row FROM "Odd ""T""" whole ORDER BY "the Id"',
       )
     ).map((v) => v.row)
   const copied = await text()

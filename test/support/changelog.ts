@@ -129,28 +129,33 @@ function complete(after: Image, present: Image): Image {
   )
 }
 
-interface Manifest {
+interface Page {
   readonly segments: readonly { readonly file: string; readonly bytes: number; readonly events: number }[]
+  /** A page in index/ with the segments before these. */
+  readonly previous?: string
 }
 
-/** The committed rows of a file sink: of the highest manifest, the first `bytes` of each segment, in order. */
+/**
+ * The committed rows of a file sink, read without its code: of the highest manifest and the pages before it, the first
+ * `bytes` of each segment, in order.
+ */
 export function committedRows(folder: string): string {
-  const manifest = latestManifest(folder)
-  if (!manifest) return ''
-  return manifest.segments
-    .map(({ file, bytes }) => readFileSync(join(folder, file)).subarray(0, bytes).toString('utf8'))
-    .join('')
+  const newest = readdirSync(join(folder, 'manifest'))
+    .filter((name) => /^\d+\.json$/.test(name))
+    .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))
+    .at(-1)
+  if (newest === undefined) return ''
+  const read = (name: string) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as Page
+  const texts: string[] = []
+  for (let page: Page | null = read(`manifest/${newest}`); page; ) {
+    texts.unshift(...page.segments.map(({ file, bytes }) => firstBytes(join(folder, 'data', file), bytes)))
+    page = page.previous === undefined ? null : read(`index/${page.previous}`)
+  }
+  return texts.join('')
 }
 
-export function latestManifest(folder: string): Manifest | null {
-  let highest = -1
-  let file = ''
-  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    const number = Number(/manifest\D*(\d+)[^/]*$/.exec(name)?.[1] ?? -1)
-    if (number > highest) {
-      highest = number
-      file = name
-    }
-  }
-  return highest < 0 ? null : (JSON.parse(readFileSync(join(folder, file), 'utf8')) as Manifest)
+function firstBytes(file: string, bytes: number): string {
+  const content = readFileSync(file)
+  if (content.length < bytes) throw new Error(`${file} has ${content.length} bytes, its manifest says ${bytes}`)
+  return content.subarray(0, bytes).toString('utf8')
 }

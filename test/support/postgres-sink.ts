@@ -80,7 +80,7 @@ export function truncate(schema: TableSchema): ChangeBatch {
   return { kind: 'truncate', schema, origin, at: 0, bytes: 100 }
 }
 
-export const signal = new AbortController().signal
+export const signal: AbortSignal = new AbortController().signal
 
 export interface OpenOptions {
   readonly pipeline?: string

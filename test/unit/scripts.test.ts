@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -17,12 +17,13 @@ async function script(
   name: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  root = ROOT,
 ): Promise<Done> {
   const clean = Object.entries(process.env).filter(
     ([key]) => !/^(TAP|_TAPJS_|NODE_OPTIONS$|TIDEMARK_TEST_TOTALS)/.test(key),
   )
   const child = spawn(process.execPath, [`scripts/${name}`, ...args], {
-    cwd: ROOT,
+    cwd: root,
     env: { ...Object.fromEntries(clean), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -65,16 +66,24 @@ t.test('the last line adds up what every suite counted', async (t) => {
 })
 
 t.test('a run counts what ran, and a file without a test is a failure', async (t) => {
-  const folder = t.testdir({
-    'good.test.mjs': `import t from 'tap'\nt.ok(1)\nt.test('x', async (t) => t.ok(1))\nt.skip('later')\n`,
-    'bad.test.mjs': `import t from 'tap'\nt.test('x', async (t) => t.ok(0, 'the reason'))\n`,
-    'empty.test.mjs': `import 'tap'\n`,
-    'broken.test.mjs': `throw new Error('at load')\n`,
-  })
+  const tests: Record<string, string> = {
+    good: `import t from 'tap'\nt.ok(1)\nt.test('x', async (t) => t.ok(1))\nt.skip('later')\n`,
+    bad: `import t from 'tap'\nt.test('x', async (t) => t.ok(0, 'the reason'))\n`,
+    empty: `import 'tap'\n`,
+    broken: `throw new Error('at load')\n`,
+  }
+  const folder = t.testdir()
   const run = async (...names: string[]) => {
-    const totals = join(folder, `totals-${names.join('-')}`)
-    const files = names.map((name) => join(folder, `${name}.test.mjs`))
-    const done = await script('run-tap.mjs', ['mine', ...files], { TIDEMARK_TEST_TOTALS: totals })
+    // A root of its own: tap keeps files in .tap of the folder it runs in, which two runs at once would take from each other.
+    const root = join(folder, names.join('-'))
+    mkdirSync(join(root, 'scripts'), { recursive: true })
+    copyFileSync(join(ROOT, 'scripts/run-tap.mjs'), join(root, 'scripts/run-tap.mjs'))
+    copyFileSync(join(ROOT, 'package.json'), join(root, 'package.json'))
+    symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'))
+    const files = names.map((name) => `${name}.test.mjs`)
+    for (const name of names) if (tests[name]) writeFileSync(join(root, `${name}.test.mjs`), tests[name])
+    const totals = join(root, 'totals')
+    const done = await script('run-tap.mjs', ['mine', ...files], { TIDEMARK_TEST_TOTALS: totals }, root)
     return { ...done, counts: JSON.parse(readFileSync(totals, 'utf8')) }
   }
   const [good, bad, broken, absent] = await Promise.all([

@@ -1,10 +1,14 @@
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { usableBinDir } from '../../cli/demo/embedded-postgres.js'
 import { readableBy, serverUser } from '../../cli/demo/run-as.js'
 import { Changelog, committedRows } from '../support/changelog.js'
 import { random } from '../support/seed.js'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 type Image = Record<string, unknown>
 
@@ -50,22 +54,27 @@ t.test('the changelog oracle finds what is wrong', async (t) => {
   for (const [expected, ...lines] of wrong) t.match(replay(...lines).problems[0], expected)
 })
 
-t.test('committed rows are the first bytes of the segments of the highest manifest', async (t) => {
-  const folder = t.testdir({ 'a.jsonl': '1\n2\n3\n', 'b.jsonl': '4\n5\n' })
-  const manifest = (n: number, bytes: number) =>
+t.test('committed rows are the first bytes of the segments of the highest manifest and its pages', async (t) => {
+  const segment = (file: string, bytes: number) => ({ file, bytes, events: 1 })
+  const folder = t.testdir({
+    data: { 'a.ndjson': '1\n2\n3\n', 'b.ndjson': '4\n5\n', 'c.ndjson': '6\n' },
+    index: { 'p.json': JSON.stringify({ segments: [segment('a.ndjson', 4)] }) },
+    manifest: { 'draft-10.json': 'half' },
+  })
+  const publish = (n: number, ...segments: object[]) =>
     writeFileSync(
-      join(folder, `manifest-${n}.json`),
-      JSON.stringify({
-        segments: [
-          { file: 'a.jsonl', bytes: 4, events: 2 },
-          { file: 'b.jsonl', bytes, events: 1 },
-        ],
-      }),
+      join(folder, `manifest/${String(n).padStart(12, '0')}.json`),
+      JSON.stringify({ segments, previous: 'p.json' }),
     )
+  const [, line = ''] = /^node -e '(.*)' out$/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? []
+  const readme = () => execFileSync(process.execPath, ['-e', line, folder], { encoding: 'utf8' })
   t.equal(committedRows(folder), '')
-  manifest(9, 4)
-  manifest(10, 2)
+  publish(9, segment('b.ndjson', 4), segment('c.ndjson', 2))
+  publish(10, segment('b.ndjson', 2), segment('c.ndjson', 0))
   t.equal(committedRows(folder), '1\n2\n4\n')
+  t.equal(readme(), '1\n2\n4\n', "the README's line reads the same")
+  publish(11, segment('b.ndjson', 5))
+  t.throws(() => committedRows(folder), /has 4 bytes/)
 })
 
 t.test('a seed gives the same numbers again', async (t) => {
@@ -92,6 +101,7 @@ t.test('server binaries are copied where their user cannot read them, with their
   const binaries = { root: join(root, 'closed'), version: '18.0.0' }
   const copy = usableBinDir(binaries, null, () => join(root, 'spare'))
   t.equal(copy, join(root, 'spare', 'native', 'bin'), 'a missing link makes a copy')
+  t.equal(readFileSync(join(root, 'spare/native/lib/libx.so.1'), 'utf8'), 'x')
   t.equal(
     usableBinDir(binaries, null, () => join(root, 'spare')),
     copy,

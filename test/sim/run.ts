@@ -1,0 +1,188 @@
+/** One seeded run: writers, crashes and the production pipeline, step by step, judged at every commit and at the end. */
+import { runPipeline } from '../../core/pipeline.js'
+import { Ops } from './ops.js'
+import { Random } from './random.js'
+import { Server } from './server.js'
+import { SinkStore, simSink } from './sink.js'
+import { SimSource } from './source.js'
+
+export interface Profile {
+  readonly name: string
+  readonly keys: number
+  readonly truncate: boolean
+  readonly toast: boolean
+  readonly completes: boolean
+  readonly located: boolean
+  readonly keyless: boolean
+  readonly windows: boolean
+  readonly processCrash: boolean
+  readonly serverCrash: boolean
+  readonly stops: boolean
+  readonly steps: number
+}
+
+const BASE: Profile = {
+  name: 'everything',
+  keys: 9,
+  truncate: true,
+  toast: true,
+  completes: true,
+  located: false,
+  keyless: false,
+  windows: false,
+  processCrash: true,
+  serverCrash: true,
+  stops: true,
+  steps: 500,
+}
+
+export const PROFILES: readonly Profile[] = [
+  BASE,
+  { ...BASE, name: 'sink without rows', completes: false },
+  { ...BASE, name: 'located keys', located: true },
+  { ...BASE, name: 'calm', truncate: false, toast: false, processCrash: false, serverCrash: false, stops: false },
+  { ...BASE, name: 'crashes', truncate: false, toast: false },
+  { ...BASE, name: 'windows', windows: true, truncate: false, toast: false, serverCrash: false },
+]
+
+export interface Outcome {
+  readonly failure: string | null
+  readonly commits: number
+  readonly schedule: readonly string[]
+}
+
+/** How far the simulated clock moves with each step. */
+const STEP_MS = 100
+
+/** Steps after the writers stopped within which the sink must equal the source. */
+const QUIET_STEPS_MAX = 6_000
+
+export async function run(seed: number, profile: Profile, trace = false): Promise<Outcome> {
+  const random = new Random(seed)
+  const server = new Server(random, { ...profile, visibility: profile.windows ? 'prefix' : 'free' })
+  const ops = new Ops()
+  const store = new SinkStore(server, profile.completes)
+  const schedule: string[] = []
+  const note = (line: string) => trace && schedule.push(line)
+  let failure: string | null = null
+  const violated = (error: Error) => {
+    failure ??= error.message
+  }
+  let released = 0
+  let current: { process: object; stop: AbortController; over: boolean } | null = null
+  let step = 0
+  const clock = (process: object) => ({
+    now: () => step * STEP_MS,
+    sleep: (_ms: number, signal: AbortSignal) =>
+      signal.aborted ? Promise.resolve() : Promise.race([ops.wait('sleep', process, () => {}), aborted(signal)]),
+  })
+  const start = () => {
+    const process = {}
+    const stop = new AbortController()
+    const mine = { process, stop, over: false }
+    current = mine
+    note('START')
+    runPipeline({
+      name: 'sim',
+      source: () =>
+        new SimSource(server, ops, random, process, profile, (count) => {
+          released = Math.max(released, count)
+          // I1: what is released must be in the committed checkpoint.
+          const committed = Number(
+            (JSON.parse(store.checkpoint ?? '{"position":"0+0"}') as { position: string }).position.split('+')[0],
+          )
+          if (current === mine && count > committed)
+            violated(new Error(`released ${count} while the sink has ${committed}`))
+        }),
+      sink: () => simSink(store, ops, process, profile.completes, violated),
+      readers: 2,
+      signal: stop.signal,
+      clock: clock(process),
+    }).then(
+      () => {
+        mine.over = true
+      },
+      (error: Error) => {
+        mine.over = true
+        // A program that could not even start is started again, as its supervisor would.
+        const passing = (error as { retriable?: boolean }).retriable === true
+        if (current === mine && !passing) violated(error)
+      },
+    )
+  }
+  const kill = () => {
+    if (current === null) return
+    note('PROCESS CRASH')
+    ops.kill(current.process)
+    current = null
+  }
+  const fast = random.chance(0.5)
+  const slowShow = random.chance(0.6) ? 0.12 : 1
+  const environment = (calm: boolean) => {
+    const dice = random.next()
+    const { active, limbo } = server
+    if (!calm && dice < 0.2) server.begin()
+    else if (!calm && dice < 0.6 && active.length > 0) server.statement(random.pick(active))
+    else if (dice < 0.75 && active.length > 0) {
+      const txn = random.pick(active)
+      note(`end x${txn.xid} ${JSON.stringify(txn.messages)}`)
+      random.chance(0.15) ? server.abort(txn) : server.commit(txn)
+    } else if (dice < 0.87 && limbo.length > 0 && random.chance(slowShow)) server.show(random.pick(limbo))
+    else if (dice < 0.97) fast ? server.flush() : server.flush(server.flushed + 1 + random.below(6))
+    else server.noise()
+  }
+  const disaster = () => {
+    const dice = random.next()
+    if (profile.processCrash && dice < 0.4) kill()
+    else if (profile.serverCrash && dice < 0.7) {
+      note(`SERVER CRASH at ${server.flushed}`)
+      server.crash()
+      if (random.chance(0.3)) kill()
+    } else if (profile.stops && dice < 0.85) current?.stop.abort('stop')
+  }
+  const settle = () => new Promise<void>((resolve) => setImmediate(resolve))
+  const progress = () => {
+    step++
+    if (current === null || current.over) start()
+    const possible = ops.pending.filter((op) => op.ready())
+    if (possible.length === 0) return
+    const op = random.pick(possible)
+    note(op.name)
+    ops.take(op)
+    op.happen()
+  }
+  for (let i = 0; i < profile.steps && failure === null; i++) {
+    if (random.chance(0.45)) environment(false)
+    else if (random.chance(0.012)) disaster()
+    else progress()
+    await settle()
+  }
+  // The writers stop; everything must arrive.
+  for (const txn of server.active) server.commit(txn)
+  for (const txn of server.limbo) server.show(txn)
+  let difference: string | null = 'not looked at'
+  for (let i = 0; i < QUIET_STEPS_MAX && failure === null; i++) {
+    server.flush()
+    if (i % 25 === 0 && i < 1_000) server.noise()
+    progress()
+    await settle()
+    if (i % 20 !== 0) continue
+    difference = store.difference(server.visible)
+    if (difference === null && finished(store.checkpoint, server)) break
+    if (i + 20 >= QUIET_STEPS_MAX) failure = `no progress: ${difference ?? 'chunks unfinished'} ${store.checkpoint}`
+  }
+  failure ??= store.difference(server.visible)
+  kill()
+  return { failure, commits: store.commits, schedule }
+}
+
+function finished(text: string | null, server: Server): boolean {
+  if (text === null) return false
+  const state = JSON.parse(text) as { position: string; tables: Record<string, { ranges: { state: string }[] }> }
+  const done = Object.values(state.tables).every((t) => t.ranges.every((r) => r.state === 'finished'))
+  return done && Object.keys(state.tables).length > 0 && state.position === `${server.commits.length}+0`
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
