@@ -18,6 +18,10 @@ export interface Profile {
   readonly processCrash: boolean
   readonly serverCrash: boolean
   readonly stops: boolean
+  /** Commits stay unflushed for long (synchronous_commit = off). */
+  readonly unflushed: boolean
+  /** Share of statements that try to truncate. */
+  readonly truncates: number
   readonly steps: number
 }
 
@@ -33,7 +37,9 @@ const BASE: Profile = {
   processCrash: true,
   serverCrash: true,
   stops: true,
-  steps: 500,
+  unflushed: false,
+  truncates: 0.06,
+  steps: 600,
 }
 
 export const PROFILES: readonly Profile[] = [
@@ -42,6 +48,9 @@ export const PROFILES: readonly Profile[] = [
   { ...BASE, name: 'located keys', located: true },
   { ...BASE, name: 'calm', truncate: false, toast: false, processCrash: false, serverCrash: false, stops: false },
   { ...BASE, name: 'crashes', truncate: false, toast: false },
+  { ...BASE, name: 'unflushed', unflushed: true, truncate: false },
+  { ...BASE, name: 'truncates', truncates: 0.4, toast: false, serverCrash: false },
+  { ...BASE, name: 'moves', truncate: false, serverCrash: false, keys: 5 },
   { ...BASE, name: 'windows', windows: true, truncate: false, toast: false, serverCrash: false },
 ]
 
@@ -50,6 +59,9 @@ export interface Outcome {
   readonly commits: number
   readonly schedule: readonly string[]
 }
+
+/** What chunk readers wait for. */
+const CHUNK_OPS = new Set(['connect', 'lock', 'snapshot', 'rows', 'keys', 'plan', 'durable', 'high'])
 
 /** How far the simulated clock moves with each step. */
 const STEP_MS = 100
@@ -71,6 +83,7 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
   let released = 0
   let current: { process: object; stop: AbortController; over: boolean } | null = null
   let step = 0
+  let hurry = false
   const clock = (process: object) => ({
     now: () => step * STEP_MS,
     sleep: (_ms: number, signal: AbortSignal) =>
@@ -116,8 +129,12 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
     ops.kill(current.process)
     current = null
   }
-  const fast = random.chance(0.5)
+  // Each seed has a temper: how soon commits are flushed and seen, how slowly chunks are read, how often things break.
+  const fast = random.chance(profile.unflushed ? 0.1 : 0.5)
   const slowShow = random.chance(0.6) ? 0.12 : 1
+  const chunkPace = random.pick([0.12, 0.3, 1])
+  const commitPace = random.pick([0.3, 1, 1])
+  const disasters = random.pick([0.008, 0.03])
   const environment = (calm: boolean) => {
     const dice = random.next()
     const { active, limbo } = server
@@ -128,7 +145,10 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
       note(`end x${txn.xid} ${JSON.stringify(txn.messages)}`)
       random.chance(0.15) ? server.abort(txn) : server.commit(txn)
     } else if (dice < 0.87 && limbo.length > 0 && random.chance(slowShow)) server.show(random.pick(limbo))
-    else if (dice < 0.97) fast ? server.flush() : server.flush(server.flushed + 1 + random.below(6))
+    else if (dice < 0.97)
+      fast
+        ? server.flush()
+        : random.chance(profile.unflushed ? 0.2 : 1) && server.flush(server.flushed + 1 + random.below(6))
     else server.noise()
   }
   const disaster = () => {
@@ -147,17 +167,20 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
     const possible = ops.pending.filter((op) => op.ready())
     if (possible.length === 0) return
     const op = random.pick(possible)
+    const pace = CHUNK_OPS.has(op.name) ? chunkPace : op.name === 'commit' ? commitPace : 1
+    if (hurry === false && !random.chance(pace)) return
     note(op.name)
     ops.take(op)
     op.happen()
   }
   for (let i = 0; i < profile.steps && failure === null; i++) {
     if (random.chance(0.45)) environment(false)
-    else if (random.chance(0.012)) disaster()
+    else if (random.chance(disasters)) disaster()
     else progress()
     await settle()
   }
   // The writers stop; everything must arrive.
+  hurry = true
   for (const txn of server.active) server.commit(txn)
   for (const txn of server.limbo) server.show(txn)
   let difference: string | null = 'not looked at'

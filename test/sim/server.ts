@@ -48,6 +48,7 @@ export interface Snapshot {
 export interface ServerProfile {
   readonly keys: number
   readonly truncate: boolean
+  readonly truncates: number
   readonly toast: boolean
   /** prefix: commits become visible in log order at once (windows); free: in any order, late. */
   readonly visibility: 'free' | 'prefix'
@@ -110,7 +111,7 @@ export class Server {
   /** One statement of a running transaction, if its locks can be had. */
   statement(txn: Txn): void {
     if (this.exclusive !== null && this.exclusive !== txn) return
-    if (this.#p.truncate && this.#r.chance(0.06) && this.#canTruncate(txn)) return this.#truncate(txn)
+    if (this.#p.truncate && this.#r.chance(this.#p.truncates) && this.#canTruncate(txn)) return this.#truncate(txn)
     const k = this.#r.below(this.#p.keys)
     if (!this.#lock(txn, k)) return
     const row = this.#row(txn, k)
