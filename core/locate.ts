@@ -1,7 +1,10 @@
 /**
- * Keys that only the server can order are located before the merger sees them (D5): one query asks how they lie
- * against every bound that they may be compared with. No other input of the table may come between the last answer
- * and the merger's call, so callers act at once after these resolve.
+ * Keys that only the server can order are located before the merger sees them (D5): one query asks how they lie against
+ * every bound that they may be compared with. Other inputs may move the bounds while the server answers, so callers
+ * look again, without waiting, right before they hand over:
+ *
+ *   for (let open = logQuestions(merger, batch); open.length > 0; open = logQuestions(merger, batch)) await ask(source, open, options)
+ *   merger.log(batch)
  */
 import { LocatedOrder } from './key.js'
 import type { Merger } from './merger.js'
@@ -14,63 +17,51 @@ const LOCATED_KEYS_MAX = 50_000
 /** Keys in one query. */
 const LOCATE_KEYS_MAX = 5_000
 
-export function needsLocating(table: TableMerge): boolean {
-  return table.order instanceof LocatedOrder && table.table.schema.key.length > 0
+export interface Question {
+  readonly table: TableMerge
+  readonly keys: readonly Key[]
+  readonly bounds: readonly Key[]
 }
 
-/** Locates every key of the batch. */
-export async function locateLog(source: Source, merger: Merger, batch: LogBatch, options: Abortable): Promise<void> {
-  for (let again = true; again; ) {
-    again = false
-    for (const item of batch.items) {
-      if (item.kind !== 'rows') continue
-      const table = merger.tables.get(item.schema.id)
-      if (table === undefined || !needsLocating(table)) continue
-      const { keys, bounds } = table.keysOf(item.schema, item.changes)
-      if (await locate(source, table, keys, [...table.bounds(), ...bounds], options)) again = true
+/** What must be known before the merger takes the batch. */
+export function logQuestions(merger: Merger, batch: LogBatch): Question[] {
+  const questions: Question[] = []
+  for (const item of batch.items) {
+    if (item.kind !== 'rows') continue
+    const table = merger.tables.get(item.schema.id)
+    if (table === undefined || !isLocated(table)) continue
+    const { keys, bounds } = table.keysOf(item.schema, item.changes)
+    questions.push(...missing(table, keys, [...table.bounds(), ...bounds]))
+  }
+  return questions
+}
+
+/** What must be known before rows up to `upTo` are handed over: the range's held keys and the bound itself. */
+export function rowsQuestions(table: TableMerge, range: number, upTo: Key): Question[] {
+  return isLocated(table) ? missing(table, [...table.heldKeys(range), upTo], [...table.bounds(), upTo]) : []
+}
+
+/** What must be known before split points are used: how they lie against the bounds and each other. */
+export function planQuestions(table: TableMerge, keys: readonly Key[]): Question[] {
+  return isLocated(table) ? missing(table, keys, [...table.bounds(), ...keys]) : []
+}
+
+export async function ask(source: Source, questions: readonly Question[], options: Abortable): Promise<void> {
+  for (const { table, keys, bounds } of questions) {
+    const order = table.order as LocatedOrder
+    if (order.size > LOCATED_KEYS_MAX) order.clear()
+    for (let i = 0; i < keys.length; i += LOCATE_KEYS_MAX) {
+      const some = keys.slice(i, i + LOCATE_KEYS_MAX)
+      order.learn(some, bounds, await source.locate(table.table, some, bounds, options))
     }
   }
 }
 
-/** Locates what handing over rows up to `upTo` compares: the range's held keys and the bound itself. */
-export async function locateRows(
-  source: Source,
-  table: TableMerge,
-  range: number,
-  upTo: Key,
-  options: Abortable,
-): Promise<void> {
-  while (await locate(source, table, [...table.heldKeys(range), upTo], [...table.bounds(), upTo], options));
+function isLocated(table: TableMerge): boolean {
+  return table.order instanceof LocatedOrder && table.table.schema.key.length > 0
 }
 
-/** Locates split points against the bounds and each other. */
-export async function locatePlan(
-  source: Source,
-  table: TableMerge,
-  keys: readonly Key[],
-  options: Abortable,
-): Promise<void> {
-  while (await locate(source, table, [...keys], [...table.bounds(), ...keys], options));
-}
-
-/** True when the server had to be asked, so that the state may have moved on meanwhile. */
-async function locate(
-  source: Source,
-  table: TableMerge,
-  keys: Key[],
-  bounds: Key[],
-  options: Abortable,
-): Promise<boolean> {
-  const order = table.order as LocatedOrder
-  const missing = order.missing(keys, bounds)
-  if (missing.length === 0) return false
-  if (order.size > LOCATED_KEYS_MAX) {
-    order.clear()
-    return true
-  }
-  for (let i = 0; i < missing.length; i += LOCATE_KEYS_MAX) {
-    const some = missing.slice(i, i + LOCATE_KEYS_MAX)
-    order.learn(some, bounds, await source.locate(table.table, some, bounds, options))
-  }
-  return true
+function missing(table: TableMerge, keys: readonly Key[], bounds: readonly Key[]): Question[] {
+  const unknown = (table.order as LocatedOrder).missing(keys, bounds)
+  return unknown.length === 0 ? [] : [{ table, keys: unknown, bounds }]
 }

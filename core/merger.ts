@@ -90,7 +90,8 @@ export class Merger {
 
   // ---- inputs
 
-  log(batch: LogBatch): void {
+  /** True when a checkpoint taken now would say more than the position. */
+  log(batch: LogBatch): boolean {
     for (const item of batch.items) {
       if (item.kind === 'rows') this.#logRows(item)
       else this.#truncate(item)
@@ -100,7 +101,7 @@ export class Merger {
     this.ordinal = batch.ordinal
     this.midTransaction = batch.midTransaction
     this.transactionBytes = batch.midTransaction ? this.transactionBytes + batch.bytes : 0
-    this.#passCuts()
+    return this.#passCuts() || batch.items.length > 0
   }
 
   /** Rows of an open range; see TableMerge.rows. */
@@ -229,10 +230,12 @@ export class Merger {
     if (cut.resolvedAfter > this.ordinal) this.#unresolved.add(cut)
   }
 
-  #passCuts(): void {
-    for (const table of this.tables.values()) if (!table.pure) table.passed(this.ordinal)
+  #passCuts(): boolean {
+    let changed = false
+    for (const table of this.tables.values()) if (!table.pure && table.passed(this.ordinal)) changed = true
     this.#flush()
     for (const cut of this.#unresolved) if (cut.resolvedAfter <= this.ordinal) this.#unresolved.delete(cut)
+    return changed
   }
 }
 

@@ -9,7 +9,7 @@ import { Channel } from './channel.js'
 import { CHECKPOINT_VERSION, type CheckpointState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type Clock, Wake } from './clock.js'
 import { TidemarkError, toError } from './errors.js'
-import { locateLog } from './locate.js'
+import { ask, logQuestions } from './locate.js'
 import { Merger } from './merger.js'
 import type { Metrics, Progress, TableProgress } from './metrics.js'
 import type { ChangeBatch, Position, TableId } from './model.js'
@@ -275,9 +275,10 @@ export class PipelineRun {
     const signal = this.#end.signal
     const merger = this.#merger
     for await (const batch of this.#source.tail(merger.position, { signal })) {
-      await locateLog(this.#source, merger, batch, { signal })
-      merger.log(batch)
-      this.#changed(batch.items.length > 0)
+      for (let open = logQuestions(merger, batch); open.length > 0; open = logQuestions(merger, batch)) {
+        await ask(this.#source, open, { signal })
+      }
+      this.#changed(merger.log(batch))
       await this.#out.room()
       // I8: held events wait for their rows, so the log waits too; their reads are cut short to hurry.
       while (merger.heldBytes > HELD_BYTES_MAX && !signal.aborted) {

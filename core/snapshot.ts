@@ -6,7 +6,7 @@
 import type { Clock } from './clock.js'
 import { Wake } from './clock.js'
 import type { Bound } from './key.js'
-import { locatePlan, locateRows, needsLocating } from './locate.js'
+import { ask, planQuestions, rowsQuestions } from './locate.js'
 import type { Merger } from './merger.js'
 import { keyOf, type TableId } from './model.js'
 import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source } from './source.js'
@@ -133,7 +133,8 @@ export class SnapshotScheduler {
     this.#planning.add(range.id)
     try {
       const keys = await source.plan(table.table, range, this.#limit(table).rowsMax, readers * 2, { signal })
-      if (needsLocating(table)) await locatePlan(source, table, keys, { signal })
+      for (let q = planQuestions(table, keys); q.length > 0; q = planQuestions(table, keys))
+        await ask(source, q, { signal })
       table.split(range.id, keys)
     } finally {
       this.#planning.delete(range.id)
@@ -216,7 +217,8 @@ export class SnapshotScheduler {
         await this.#o.room()
         signal.throwIfAborted()
         const upTo = lastBound(rows)
-        if (needsLocating(table)) await locateRows(source, table, id, upTo.key, { signal })
+        for (let q = rowsQuestions(table, id, upTo.key); q.length > 0; q = rowsQuestions(table, id, upTo.key))
+          await ask(source, q, { signal })
         kept = merger.rows(name, id, rows, upTo)
         if (!kept) read.stop()
         step('chunk.rows')
@@ -224,7 +226,10 @@ export class SnapshotScheduler {
       const { upTo } = await read.end
       const window = chunk.window ? await chunk.window.high({ signal }) : null
       await durable
-      if (upTo !== null && needsLocating(table)) await locateRows(source, table, id, upTo.key, { signal })
+      const last = upTo?.key ?? []
+      for (let q = rowsQuestions(table, id, last); upTo !== null && q.length > 0; q = rowsQuestions(table, id, last)) {
+        await ask(source, q, { signal })
+      }
       // Nothing was read before the read ended early: the range waits again as a whole.
       if (upTo !== null && sameBound(upTo, lo)) merger.giveUp(name, id)
       else merger.finish(name, id, upTo, window)
@@ -254,7 +259,8 @@ export class SnapshotScheduler {
     for (const rows of found) {
       for (const row of rows.rows) {
         const key = keyOf(rows.schema, row)
-        if (needsLocating(table)) await locateRows(source, table, ids[0]!, key, { signal })
+        for (let q = rowsQuestions(table, ids[0]!, key); q.length > 0; q = rowsQuestions(table, ids[0]!, key))
+          await ask(source, q, { signal })
         const range = table.find(key)
         if (ids.includes(range.id))
           merger.rows(name, range.id, { schema: rows.schema, rows: [row], bytes: 0 }, range.hi)

@@ -154,8 +154,8 @@ export class TableMerge {
         return
       case 'finished':
         if (!passes(range, txn)) return
-        if (this.#mustRead(change)) return this.#readAgain(range, { schema, change }, [txn])
-        this.#leave(schema, txn, change, bytes)
+        if (this.#mustRead(change)) this.#readAgain(range, { schema, change }, [txn])
+        else this.#leave(schema, txn, change, bytes)
     }
   }
 
@@ -172,7 +172,11 @@ export class TableMerge {
   }
 
   /** 1.10 g: the key becomes a one-row waiting range and is read with its own cut. */
-  #readAgain(range: Range, { schema, change }: Pick<Held, 'schema' | 'change'>, remembered: readonly TxnRef[]): void {
+  #readAgain(
+    range: Range,
+    { schema, change }: Pick<Held, 'schema' | 'change'>,
+    remembered: readonly TxnRef[],
+  ): Range[] {
     const key = keyOf(schema, change.after!)
     const lo: Bound = { key, side: 'before' }
     const hi: Bound = { key, side: 'after' }
@@ -185,6 +189,7 @@ export class TableMerge {
     parts.push(row)
     if (range.hi === null || !sameBound(this.order, range.hi, hi)) parts.push(piece(range, hi, range.hi))
     this.#replace(range, parts)
+    return parts
   }
 
   #leave(schema: TableSchema, txn: TxnRef, change: Change, bytes: number): void {
@@ -320,7 +325,14 @@ export class TableMerge {
     // No event is routed again here: a key that must be read becomes a range of its own after the last one.
     const reads = new Map<string, { first: Held; remembered: TxnRef[] }>()
     for (const h of held) this.#release(range, h, reads)
-    for (const { first, remembered } of reads.values()) this.#readAgain(this.#holder(range, first), first, remembered)
+    let pieces = [range]
+    for (const { first, remembered } of reads.values()) {
+      const key = keyOf(first.schema, first.change.after!)
+      const holder = pieces.find((piece) => inRange(this.order, key, piece))
+      assert(holder !== undefined, `held key ${keyText(key)} lies outside its range`)
+      const parts = this.#readAgain(holder, first, remembered)
+      pieces = pieces.flatMap((piece) => (piece === holder ? parts : [piece]))
+    }
   }
 
   #release(range: Range, held: Held, reads: Map<string, { first: Held; remembered: TxnRef[] }>): void {
@@ -331,11 +343,6 @@ export class TableMerge {
     if (read !== undefined) read.remembered.push(txn)
     else if (this.#mustRead(change)) reads.set(key, { first: held, remembered: [txn] })
     else this.#leave(schema, txn, change, bytes)
-  }
-
-  /** The piece of a just closed range that holds the key; `range` itself unless an earlier read split it. */
-  #holder(range: Range, { schema, change }: Held): Range {
-    return this.ranges.includes(range) ? range : this.find(keyOf(schema, change.after!))
   }
 
   /** Ends a read for good: held events are dropped and remembered, the next read takes a new snapshot (1.10 c). */
@@ -405,19 +412,24 @@ export class TableMerge {
 
   // ---- upkeep
 
-  /** The log has delivered everything up to `ordinal`: passed cuts cover nothing any more and ranges join. */
-  passed(ordinal: bigint): void {
+  /** The log has delivered everything up to `ordinal`: passed cuts cover nothing any more and ranges join. True: something changed. */
+  passed(ordinal: bigint): boolean {
+    let changed = false
     for (const range of this.ranges) {
-      if (range.window) this.#closeWindow(range, ordinal)
-      else if (range.state === 'finished' && range.cut !== null && range.cut.resolvedAfter <= ordinal) range.cut = null
+      if (range.window) changed = this.#closeWindow(range, ordinal) || changed
+      else if (range.state === 'finished' && range.cut !== null && range.cut.resolvedAfter <= ordinal) {
+        range.cut = null
+        changed = true
+      }
     }
     this.#join()
+    return changed
   }
 
   /** I5: a window closes only when the log has reached its high mark; what lies inside is folded into its rows. */
-  #closeWindow(range: Range, ordinal: bigint): void {
+  #closeWindow(range: Range, ordinal: bigint): boolean {
     const window = range.window!
-    if (window.high === null || window.high.resolvedAfter > ordinal) return
+    if (window.high === null || window.high.resolvedAfter > ordinal) return false
     const high = window.high
     const inside = range.held.filter((h) => high.covers(h.txn))
     const folded = window.fold(inside)
@@ -427,6 +439,7 @@ export class TableMerge {
     this.heldBytes -= inside.reduce((sum, h) => sum + h.bytes, 0)
     range.heldBytes = range.held.reduce((sum, h) => sum + h.bytes, 0)
     this.#close(range)
+    return true
   }
 
   /** A snapshot taken now shows these: waiting ranges need not remember them. Never open ones (1.9). */
@@ -440,9 +453,11 @@ export class TableMerge {
   /** Every key that a comparison may meet as a bound. */
   bounds(): Key[] {
     const out: Key[] = []
-    for (const { lo, handed } of this.ranges) {
+    for (const { lo, handed, held } of this.ranges) {
       if (lo !== null) out.push(lo.key)
       if (handed !== null) out.push(handed.key)
+      // These may become one-row ranges when their chunk closes.
+      for (const { schema, change } of held) if (this.#mustRead(change)) out.push(keyOf(schema, change.after!))
     }
     return out
   }

@@ -114,9 +114,13 @@ export class SimSource implements Source {
   async prepare(): Promise<void> {}
 
   createLog(): Promise<Position> {
-    // Like a slot: everything that commits later is in the log, and every older transaction is over and visible.
+    // Like a slot: it begins at a flushed place behind which no older transaction is open or unseen.
     const quiet = () => this.#server.active.length === 0 && this.#server.limbo.length === 0
-    return this.#wait('createLog', () => `${this.#server.commits.length}+0` as Position, quiet)
+    const make = () => {
+      this.#server.flush()
+      return `${this.#server.commits.length}+0` as Position
+    }
+    return this.#wait('createLog', make, quiet)
   }
 
   async resumeLog(): Promise<void> {}
@@ -149,6 +153,7 @@ export class SimSource implements Source {
     }
   }
 
+  /** What is known to have been delivered before the transaction: never less than was said once. */
   #before(count: number): number {
     return count === 0 ? 0 : this.#server.commits[count - 1]!.end
   }
