@@ -25,15 +25,19 @@ export interface Question {
 
 /** What must be known before the merger takes the batch. */
 export function logQuestions(merger: Merger, batch: LogBatch): Question[] {
-  const questions: Question[] = []
+  // An event may make a bound that a later event of the batch meets, so a table's events are asked about together.
+  const found = new Map<TableMerge, { keys: Key[]; bounds: Key[] }>()
   for (const item of batch.items) {
     if (item.kind !== 'rows') continue
     const table = merger.tables.get(item.schema.id)
     if (table === undefined || !isLocated(table)) continue
     const { keys, bounds } = table.keysOf(item.schema, item.changes)
-    questions.push(...missing(table, keys, [...table.bounds(), ...bounds]))
+    const all = found.get(table) ?? { keys: [], bounds: table.bounds() }
+    all.keys.push(...keys)
+    all.bounds.push(...bounds)
+    found.set(table, all)
   }
-  return questions
+  return [...found].flatMap(([table, { keys, bounds }]) => missing(table, keys, bounds))
 }
 
 /** What must be known before rows up to `upTo` are handed over: the range's held keys and the bound itself. */
