@@ -1,6 +1,12 @@
 /** What programs import from 'tidemark'. Everything else is internal and may change in any version. */
+export {
+  type ChangeEvent,
+  type ChangesBatch,
+  type ChangesOptions,
+  changes,
+  type SourceOptions,
+} from './config/changes.js'
 export type { Registry } from './config/registry.js'
-export { changeStream, type StreamBatch, type StreamOptions } from './core/changes.js'
 export { type Cut, gtidCut, positionCut, timeCut, xidCut } from './core/cut.js'
 export {
   type ConnectorContext,
@@ -57,3 +63,6 @@ export type {
   SourceTable,
 } from './core/source.js'
 export type { Transform } from './core/transform.js'
+export { readCommitted } from './sinks/file/index.js'
+export type { DecodedRow, DecodedValue } from './sinks/formats/typed.js'
+export { type MemorySink, memorySink } from './sinks/memory.js'

@@ -122,6 +122,10 @@ export class PipelineRun {
     return this.#sink.guarantee !== 'none' || this.#o.state !== null
   }
 
+  get #chunkRows(): number {
+    return this.#o.chunkRows ?? this.#opened?.chunkRows ?? CHUNK_ROWS_DEFAULT
+  }
+
   // ---- opening
 
   async #start(signal: AbortSignal): Promise<void> {
@@ -200,7 +204,7 @@ export class PipelineRun {
       source: this.#source,
       merger: this.#merger,
       readers: this.#o.readers,
-      chunkRows: this.#o.chunkRows ?? CHUNK_ROWS_DEFAULT,
+      chunkRows: this.#chunkRows,
       clock: this.#o.clock,
       signal: this.#end.signal,
       room: () => this.#out.room(),
@@ -482,7 +486,7 @@ export class PipelineRun {
       const state = merge?.pure ? 'streaming' : merge?.started ? 'snapshot' : 'waiting'
       const chunksDone = this.#scheduler?.chunks.get(schema.id) ?? 0
       const left = merge?.ranges.filter((r) => r.state !== 'finished').length ?? 0
-      const guess = estimatedRows === null ? null : Math.ceil(estimatedRows / (this.#o.chunkRows ?? CHUNK_ROWS_DEFAULT))
+      const guess = estimatedRows === null ? null : Math.ceil(estimatedRows / this.#chunkRows)
       const chunksTotal = left === 0 ? chunksDone : guess === null ? null : Math.max(guess, chunksDone + left)
       return { table: schema.id, state, rowsEstimated: estimatedRows, chunksDone, chunksTotal, rows, events, bytes }
     })

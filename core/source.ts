@@ -126,6 +126,8 @@ export interface SourceOpen {
   readonly tables: readonly SourceTable[]
   /** Server name and version for messages, e.g. `PostgreSQL 15.18 at 127.0.0.1:5432/shop`. */
   readonly server: string
+  /** Rows that one chunk aims at, where the user set it. */
+  readonly chunkRows?: number | undefined
 }
 
 export interface OpenContext extends Abortable {

@@ -59,11 +59,13 @@ async function provide(version) {
 }
 
 function testFiles() {
-  const folder = 'test/servers'
-  return readdirSync(`${root}${folder}`)
-    .filter((name) => name.endsWith('.test.ts'))
-    .sort()
-    .map((name) => `${folder}/${name}`)
+  // The slow suites need no server but the same patience.
+  return ['test/servers', 'test/slow'].flatMap((folder) =>
+    readdirSync(`${root}${folder}`)
+      .filter((name) => name.endsWith('.test.ts'))
+      .sort()
+      .map((name) => `${folder}/${name}`),
+  )
 }
 
 function run(program, args) {

@@ -103,9 +103,12 @@ export class PostgresSource implements Source {
     this.#xidBase = BigInt(xid)
     const { host, port, database } = this.#connection
     return {
+      // 1.10 k: a new timeline is another identity and stops the pipeline; a failover that a synced slot survived is not
+      // told apart from one that lost commits yet, so none is accepted.
       identity: { systemIdentifier: system, timeline, database, slot: this.#slot },
       tables: tables.map((t) => toSourceTable(t)),
       server: `PostgreSQL ${version} at ${host}:${port}/${database}`,
+      chunkRows: this.#options['scan.incremental.snapshot.chunk.size'],
     }
   }
 

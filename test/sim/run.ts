@@ -22,6 +22,14 @@ export interface Profile {
   readonly unflushed: boolean
   /** Share of statements that try to truncate. */
   readonly truncates: number
+  /** Share of statements on existing rows that move their key. */
+  readonly moves: number
+  /** Chunks are read slowly, commits are seen late and processes die often: everything happens inside the snapshot. */
+  readonly late: boolean
+  /** How soon what was read is known to be durable, against the pace of reading. */
+  readonly durablePace: number
+  /** How often a read ends early. */
+  readonly shortReads: number
   readonly steps: number
 }
 
@@ -39,6 +47,10 @@ const BASE: Profile = {
   stops: true,
   unflushed: false,
   truncates: 0.06,
+  moves: 0.3,
+  late: false,
+  shortReads: 0.05,
+  durablePace: 1,
   steps: 600,
 }
 
@@ -49,8 +61,18 @@ export const PROFILES: readonly Profile[] = [
   { ...BASE, name: 'calm', truncate: false, toast: false, processCrash: false, serverCrash: false, stops: false },
   { ...BASE, name: 'crashes', truncate: false, toast: false },
   { ...BASE, name: 'unflushed', unflushed: true, truncate: false },
-  { ...BASE, name: 'truncates', truncates: 0.4, toast: false, serverCrash: false },
-  { ...BASE, name: 'moves', truncate: false, serverCrash: false, keys: 5 },
+  { ...BASE, name: 'truncates', truncates: 0.4, toast: false, serverCrash: false, durablePace: 0.2 },
+  { ...BASE, name: 'moves', truncate: false, serverCrash: false, keys: 6, moves: 0.7 },
+  { ...BASE, name: 'late', truncate: false, toast: false, serverCrash: false, late: true, shortReads: 0.2, steps: 900 },
+  {
+    ...BASE,
+    name: 'short reads',
+    truncate: false,
+    toast: false,
+    serverCrash: false,
+    shortReads: 0.6,
+    durablePace: 0.3,
+  },
   { ...BASE, name: 'windows', windows: true, truncate: false, toast: false, serverCrash: false },
 ]
 
@@ -61,7 +83,7 @@ export interface Outcome {
 }
 
 /** What chunk readers wait for. */
-const CHUNK_OPS = new Set(['connect', 'lock', 'snapshot', 'rows', 'keys', 'plan', 'durable', 'high'])
+const CHUNK_OPS = new Set(['connect', 'lock', 'snapshot', 'rows', 'keys', 'plan', 'high'])
 
 /** How far the simulated clock moves with each step. */
 const STEP_MS = 100
@@ -131,10 +153,11 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
   }
   // Each seed has a temper: how soon commits are flushed and seen, how slowly chunks are read, how often things break.
   const fast = random.chance(profile.unflushed ? 0.1 : 0.5)
-  const slowShow = random.chance(0.6) ? 0.12 : 1
-  const chunkPace = random.pick([0.12, 0.3, 1])
+  const slowShow = profile.late ? random.pick([0.1, 0.3, 1]) : random.chance(0.6) ? 0.12 : 1
+  const chunkPace = profile.late ? random.pick([0.1, 0.2]) : random.pick([0.12, 0.3, 1])
+  const stubborn = profile.late ? 3 : 12
   const commitPace = random.pick([0.3, 1, 1])
-  const disasters = random.pick([0.008, 0.03])
+  const disasters = profile.late ? 0.03 : random.pick([0.008, 0.03])
   const environment = (calm: boolean) => {
     const dice = random.next()
     const { active, limbo } = server
@@ -144,8 +167,11 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
       const txn = random.pick(active)
       note(`end x${txn.xid} ${JSON.stringify(txn.messages)}`)
       random.chance(0.15) ? server.abort(txn) : server.commit(txn)
-    } else if (dice < 0.87 && limbo.length > 0 && random.chance(slowShow)) server.show(random.pick(limbo))
-    else if (dice < 0.97)
+    } else if (dice < 0.87 && limbo.length > 0 && random.chance(slowShow)) {
+      // Some commits wait long for their synchronous standby: delivered, and seen by nobody.
+      const txn = random.pick(limbo)
+      if (txn.id % stubborn !== 0 || random.chance(0.02)) server.show(txn)
+    } else if (dice < 0.97)
       fast
         ? server.flush()
         : random.chance(profile.unflushed ? 0.2 : 1) && server.flush(server.flushed + 1 + random.below(6))
@@ -167,11 +193,23 @@ export async function run(seed: number, profile: Profile, trace = false): Promis
     const possible = ops.pending.filter((op) => op.ready())
     if (possible.length === 0) return
     const op = random.pick(possible)
-    const pace = CHUNK_OPS.has(op.name) ? chunkPace : op.name === 'commit' ? commitPace : 1
+    const pace = CHUNK_OPS.has(op.name)
+      ? chunkPace
+      : op.name === 'durable'
+        ? chunkPace * profile.durablePace
+        : op.name === 'commit'
+          ? commitPace
+          : 1
     if (hurry === false && !random.chance(pace)) return
     note(op.name)
     ops.take(op)
     op.happen()
+  }
+  // A slot waits for older transactions; in most seeds there are none, so that the writing falls into the snapshot.
+  const quietStart = random.chance(0.8)
+  for (let i = 0; quietStart && i < 60 && !store.checkpoint?.includes('"phase":"running"'); i++) {
+    progress()
+    await settle()
   }
   for (let i = 0; i < profile.steps && failure === null; i++) {
     if (random.chance(0.45)) environment(false)

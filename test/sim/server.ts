@@ -49,12 +49,13 @@ export interface ServerProfile {
   readonly keys: number
   readonly truncate: boolean
   readonly truncates: number
+  readonly moves: number
   readonly toast: boolean
   /** prefix: commits become visible in log order at once (windows); free: in any order, late. */
   readonly visibility: 'free' | 'prefix'
 }
 
-const TXN_MAX = 4
+const TXN_MAX = 5
 
 export class Server {
   readonly commits: Txn[] = []
@@ -123,15 +124,16 @@ export class Server {
     }
     this.previous.set(v, row.v)
     const dice = this.#r.next()
-    if (dice < 0.5) this.#write(txn, { op: 'u', k, v }, [[k, { v, t: row.t }]])
-    else if (dice < 0.7) this.#write(txn, { op: 'd', k, v: row.v }, [[k, null]])
-    else this.#move(txn, k, row, v)
+    const { moves } = this.#p
+    if (dice < moves) this.#move(txn, k, row, v)
+    else if (dice < moves + (1 - moves) * 0.7) this.#write(txn, { op: 'u', k, v }, [[k, { v, t: row.t }]])
+    else this.#write(txn, { op: 'd', k, v: row.v }, [[k, null]])
   }
 
   #move(txn: Txn, from: number, row: Stored, v: number): void {
     const to = this.#r.below(this.#p.keys)
     if (to === from || !this.#lock(txn, to) || this.#row(txn, to) !== null) return
-    const unsent = this.#p.toast && this.#r.chance(0.5)
+    const unsent = this.#p.toast && this.#r.chance(0.7)
     const t = unsent ? row.t : 500_000 + v
     this.#write(txn, { op: 'm', from, to, v, t, unsent }, [
       [from, null],

@@ -22,6 +22,7 @@ export interface SourceProfile {
   readonly located: boolean
   readonly keyless: boolean
   readonly windows: boolean
+  readonly shortReads: number
 }
 
 const column = (name: string) =>
@@ -325,7 +326,12 @@ class SimSession implements ChunkSession {
             return { schema, rows, bytes: 10 * rows.length }
           })
           yield piece
-          if (at < all.length && !session.#profile.keyless && (stopped || session.#random.chance(0.05))) break
+          if (
+            at < all.length &&
+            !session.#profile.keyless &&
+            (stopped || session.#random.chance(session.#profile.shortReads))
+          )
+            break
         }
         session.#release()
         resolve({ upTo: at >= all.length ? null : at > 0 ? { key: [`${all[at - 1]![0]}`], side: 'after' } : range.lo })
