@@ -118,8 +118,8 @@ function fileReader(folder) {
   return async () => {
     let names
     try {
-      names = readdirSync(folder)
-        .filter((n) => /^manifest[-.]?\d+/.test(n))
+      names = readdirSync(join(folder, 'manifest'))
+        .filter((n) => /^\d+\.json$/.test(n))
         .sort()
     } catch {
       return 0
@@ -127,7 +127,7 @@ function fileReader(folder) {
     if (names.length === 0) return 0
     let manifest
     try {
-      manifest = JSON.parse(readFileSync(join(folder, names.at(-1)), 'utf8'))
+      manifest = JSON.parse(readFileSync(join(folder, 'manifest', names.at(-1)), 'utf8'))
     } catch {
       return max // pruned between the listing and the read
     }
@@ -135,7 +135,7 @@ function fileReader(folder) {
       const from = read.get(file) ?? 0
       if (bytes <= from) continue
       const buffer = Buffer.alloc(bytes - from)
-      const fd = openSync(join(folder, file))
+      const fd = openSync(join(folder, 'data', file))
       readSync(fd, buffer, 0, buffer.length, from)
       closeSync(fd)
       read.set(file, bytes)

@@ -23,7 +23,7 @@ import { formatPosition, type LogPlace, parsePosition } from './position.js'
 /** A batch closes at this size even when more data is at hand. */
 const BATCH_BYTES = 256 * 1024
 /** Batches that wait for the consumer. */
-const QUEUE_BYTES_MAX = 4 * 1024 * 1024
+const QUEUE_BYTES_MAX = 2 * 1024 * 1024
 /** Positions that moved without data are passed on at most this often. */
 const IDLE_ADVANCE_MS = 50
 /** XLogData: kind, start, end, time. */
