@@ -159,7 +159,8 @@ async function stream() {
       '--no-loop',
     ])
     floor.push(rows / seconds)
-    psql(`select pg_drop_replication_slot('floor_${i}'); drop publication floor_${i}`)
+    psql(`select pg_drop_replication_slot('floor_${i}')`)
+    psql(`drop publication floor_${i}`)
     for (const kind of Object.keys(files)) {
       found[kind].push(await sync(files[kind].file, '--until-caught-up', ...files[kind].set))
       drop(`wal_${kind}_${i}`)

@@ -141,6 +141,7 @@ export class PgConnection {
   readonly ended: Promise<Error | null>
   #error: Error | null = null
   #closing = false
+  #last: Promise<void> = Promise.resolve()
 
   constructor(options: PgOptions, client: pg.Client) {
     this.options = options
@@ -167,7 +168,9 @@ export class PgConnection {
   /** Rows and the number of rows that the statement touched. */
   async run(text: string, params?: readonly unknown[]): Promise<{ rows: TextRow[]; count: number }> {
     try {
-      const result = await this.client.query({ text, rowMode: 'array', ...(params ? { values: [...params] } : {}) })
+      const result = await this.#inTurn(() =>
+        this.client.query({ text, rowMode: 'array', ...(params ? { values: [...params] } : {}) }),
+      )
       const last = (Array.isArray(result) ? result.at(-1) : result) as pg.QueryArrayResult<TextRow>
       return { rows: last.rows, count: last.rowCount ?? 0 }
     } catch (error) {
@@ -178,10 +181,25 @@ export class PgConnection {
   /** Rows as objects by column name. */
   async queryObjects(text: string, params?: readonly unknown[]): Promise<Record<string, string | null>[]> {
     try {
-      const result = await this.client.query({ text, ...(params ? { values: [...params] } : {}) })
+      const result = await this.#inTurn(() => this.client.query({ text, ...(params ? { values: [...params] } : {}) }))
       return (Array.isArray(result) ? result.at(-1) : result).rows
     } catch (error) {
       throw classifyPgError(this.#error ?? error, this.options)
+    }
+  }
+
+  /** pg has a queue of its own, but will give it up; a failed query does not hold up the next. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#last
+    let done: () => void = () => {}
+    this.#last = new Promise((resolve) => {
+      done = resolve
+    })
+    await before
+    try {
+      return await work()
+    } finally {
+      done()
     }
   }
 
