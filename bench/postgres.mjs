@@ -137,9 +137,8 @@ async function stream() {
       }),
     )
     for (const { file, set } of Object.values(files)) await sync(file, '--once', ...set).catch(empty)
-    psql(
-      `create publication floor_${i} for table t; select pg_create_logical_replication_slot('floor_${i}', 'pgoutput')`,
-    )
+    psql(`create publication floor_${i} for table t`)
+    psql(`select pg_create_logical_replication_slot('floor_${i}', 'pgoutput')`)
     insertTransactions()
     const end = psql('select pg_current_wal_lsn()')
     const seconds = await timed('pg_recvlogical', [
