@@ -27,6 +27,8 @@ for (const [zone, version] of [
       await db.query('create extension if not exists hstore')
     }
     await source.query(statements(fixture('fix_pg.sql'), 'types').replaceAll(/^create table types_full\(like.*$/gm, ''))
+    // Stored generated columns are in the log from 18 on; before, both sides go without.
+    if (version === '15') await source.query('alter table types drop column c_gen')
     await source.query(
       'create table types_full (like types including all); alter table types_full replica identity full',
     )
