@@ -109,6 +109,7 @@ export const ERROR_CODES = {
   'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },
   'sink.memory_full': { exit: 1, when: 'The memory sink has reached its limit.' },
   'file.write': { exit: 1, when: 'A segment or manifest could not be written, for example because the disk is full.' },
+  'file.not_empty': { exit: 3, when: 'The folder of a file sink holds rows of a pipeline that was dropped.' },
   'file.other_pipeline': { exit: 3, when: 'The folder of a file sink belongs to another pipeline.' },
   'file.manifest': { exit: 3, when: 'A manifest of a file sink is damaged.' },
   'file.folder': { exit: 3, when: 'The folder of a file sink cannot be made or written.' },

@@ -1,9 +1,9 @@
 /** The file sink: newline-delimited events in a folder, exactly-once. */
 import { createReadStream } from 'node:fs'
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { defineSink } from '../../core/define.js'
+import { TidemarkError } from '../../core/errors.js'
 import type { Sink } from '../../core/sink.js'
 import { createFormat } from '../formats/format.js'
 import { valueFormat } from '../value-format.js'
@@ -71,11 +71,20 @@ export const fileSink = defineSink<FileOptions>({
     return newest === null || newest.manifest.pipeline !== pipeline ? null : newest.manifest.checkpoint
   },
 
+  /** The checkpoint goes, rows and numbering stay: a forgotten process of this pipeline is fenced as by any successor. */
   async drop({ path }, { pipeline }) {
-    const newest = await new Folder(path).newest()
-    if (newest === null || newest.manifest.pipeline !== pipeline) return []
-    await rm(join(path, 'manifest'), { recursive: true })
-    return [`manifests and checkpoint in ${path} (segments in data/ were left)`]
+    const folder = new Folder(path)
+    const newest = await folder.newest()
+    if (newest === null || newest.manifest.pipeline !== pipeline || newest.manifest.checkpoint === null) return []
+    const number = newest.number + 1
+    const dropped = { ...newest.manifest, epoch: number, checkpoint: null }
+    if (!(await folder.publish(number, dropped, `draft-${number}-drop-${process.pid}`))) {
+      throw new TidemarkError('sink.fenced', {
+        message: `a process is still writing into ${path}`,
+        fix: 'Stop it first.',
+      })
+    }
+    return [`checkpoint in ${path} (its rows were left)`]
   },
 })
 

@@ -92,7 +92,15 @@ export class FileSession implements SinkSession {
     }
   }
 
-  async prepare(): Promise<void> {}
+  /** A first start must not append to what another run left behind. */
+  async prepare(): Promise<void> {
+    if (this.checkpoint !== null || (this.#closed.length === 0 && this.#previous === undefined)) return
+    throw new TidemarkError('file.not_empty', {
+      message: `folder ${this.#folder.path} holds rows of a pipeline that was dropped`,
+      fix: 'Give another path, or remove the folder if its rows are no longer needed.',
+      at: 'sink.path',
+    })
+  }
 
   async write(batches: readonly ChangeBatch[]): Promise<void> {
     await this.#guard(async () => {

@@ -15,7 +15,7 @@ const LAWS = numbers('1-5 7 9-10').map((n) => `S${n}`)
 
 t.test('every required case is in one of the tables, and every named test exists', async (t) => {
   const [shown = '', missing = ''] = read('docs/proof.md').split('## Not shown yet')
-  const rows = [...shown.matchAll(/^\| ([TS]\d+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$/gm)]
+  const rows = [...shown.matchAll(/^\| ([TS]\d+(?: file)?) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$/gm)]
   const open = [...missing.matchAll(/^\| ([TS]\d+(?: file)?) \|/gm)].map((match) => match[1]!)
   for (const [, id, file, name] of rows) {
     t.ok(read(file!.trim()).includes(name!.trim()), `${id}: "${name!.trim()}" is in ${file}`)

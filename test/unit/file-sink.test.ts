@@ -1,0 +1,158 @@
+/** The laws of the file sink, with two owners in one process: whatever a zombie does between any two steps counts for nothing. */
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { ChangeBatch, TableSchema } from '../../core/model.js'
+import { onStep, type StepName } from '../../core/steps.js'
+import { fileSink, readCommitted } from '../../sinks/file/index.js'
+import { change, column, columnType, logOrigin, table } from '../support/format-tables.js'
+
+const signal = new AbortController().signal
+const schema: TableSchema = table('t', [column('id', columnType('int32', 'int4'))])
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'tidemark-file-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return join(path, 'out')
+}
+
+function sink(path: string, sizeMax: number | string = '128mb', pipeline = 'p') {
+  return fileSink.create({ path, 'file.size.max': sizeMax, 'value.format': 'row-json' }, { pipeline })
+}
+
+const open = (path: string, sizeMax?: number | string, pipeline = 'p') =>
+  sink(path, sizeMax, pipeline).open({ pipeline, signal, note: () => {} })
+
+const batch = (...ids: number[]): ChangeBatch => ({
+  kind: 'rows',
+  schema,
+  origin: logOrigin(0n),
+  changes: ids.map((id) => change('c', null, [String(id)], 1)),
+  bytes: 10,
+})
+
+async function committed(path: string): Promise<number[]> {
+  let text = ''
+  for await (const piece of readCommitted(path)) text += piece
+  return text === ''
+    ? []
+    : text
+        .trimEnd()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { id: number }).id)
+}
+
+t.test('S1 S2 S9 only what was committed counts, and the checkpoint comes back exactly', async (t) => {
+  const path = folder(t)
+  const first = await open(path)
+  t.equal(first.checkpoint, null)
+  await first.write([batch(1, 2)], { signal })
+  t.same(await committed(path), [], 'nothing before the commit')
+  await first.commit('one', { signal })
+  await first.write([batch(3)], { signal })
+  await first.close()
+  t.same(await committed(path), [1, 2])
+  const second = await open(path)
+  t.equal(second.checkpoint, 'one')
+  await second.write([batch(3)], { signal })
+  await second.commit('two', { signal })
+  await second.close()
+  t.same(await committed(path), [1, 2, 3])
+})
+
+t.test('S2 bytes behind the committed ones are not read', async (t) => {
+  const path = folder(t)
+  const owner = await open(path)
+  await owner.write([batch(1)], { signal })
+  await owner.commit('one', { signal })
+  const [name] = readdirSync(join(path, 'data'))
+  appendFileSync(join(path, 'data', name!), '{"torn":')
+  t.same(await committed(path), [1])
+  await owner.close()
+})
+
+t.test('S3 a zombie is fenced wherever it slept', async (t) => {
+  for (const sleeps of ['file.segment-synced', 'file.manifest-linked'] as const satisfies readonly StepName[]) {
+    const path = folder(t)
+    const zombie = await open(path)
+    await zombie.write([batch(1)], { signal })
+    await zombie.commit('one', { signal })
+    await zombie.write([batch(2)], { signal })
+    // The successor claims and commits while the zombie stands between two steps.
+    let successor: Awaited<ReturnType<typeof open>> | null = null
+    let slept: Promise<void> | null = null
+    onStep((step) => {
+      if (step !== sleeps || slept !== null) return
+      slept = (async () => {
+        successor = await open(path)
+        await successor.write([batch(10)], { signal })
+        await successor.commit('ten', { signal })
+      })()
+    })
+    const outcome = await zombie.commit('two', { signal }).then(
+      () => 'committed',
+      (error: { code: string }) => error.code,
+    )
+    onStep(null)
+    await slept
+    const rows = await committed(path)
+    // Its commit came first as a whole, or never: the successor read back exactly that.
+    t.ok(outcome === 'sink.fenced' || outcome === 'committed', `${sleeps}: ${outcome}`)
+    t.same(rows, rows.includes(2) ? [1, 2, 10] : [1, 10], sleeps)
+    await t.rejects(
+      zombie.write([batch(3)], { signal }).then(() => zombie.commit('three', { signal })),
+      `${sleeps}: over for good`,
+    )
+    t.same(await committed(path), rows)
+    await zombie.close()
+  }
+  const path = folder(t)
+  const zombie = await open(path)
+  await zombie.write([batch(1)], { signal })
+  const successor = await open(path)
+  await t.rejects(zombie.commit('late', { signal }), { code: 'sink.fenced' }, 'a claim fences at once')
+  await successor.write([batch(10)], { signal })
+  await successor.commit('ten', { signal })
+  t.same(await committed(path), [10])
+  await zombie.close()
+  await successor.close()
+})
+
+t.test('S5 S7 rolled segments and pages keep every row, and a commit does not grow with history', async (t) => {
+  const path = folder(t)
+  const owner = await open(path, 100)
+  const sizes: number[] = []
+  const wanted: number[] = []
+  for (let i = 0; i < 300; i++) {
+    await owner.write([batch(i, i + 1_000)], { signal })
+    wanted.push(i, i + 1_000)
+    await owner.commit(`c${i}`, { signal })
+    const name = readdirSync(join(path, 'manifest')).sort().at(-1)!
+    sizes.push(statSync(join(path, 'manifest', name)).size)
+  }
+  t.same(await committed(path), wanted)
+  t.ok(Math.max(...sizes.slice(200)) <= Math.max(...sizes.slice(0, 100)) * 1.1, 'manifests stay small')
+  t.ok(readdirSync(join(path, 'manifest')).length <= 20, 'old manifests are pruned')
+  t.ok(readdirSync(join(path, 'index')).length > 2, 'pages were made')
+  await owner.close()
+})
+
+t.test('S10 another pipeline is refused, and a dropped one is not continued', async (t) => {
+  const path = folder(t)
+  const owner = await open(path)
+  await owner.write([batch(1)], { signal })
+  await owner.commit('one', { signal })
+  await t.rejects(open(path, undefined, 'other'), { code: 'file.other_pipeline' })
+  await fileSink.drop({ path, 'file.size.max': 1, 'value.format': 'row-json' }, { pipeline: 'p', signal })
+  await t.rejects(owner.commit('two', { signal }), { code: 'sink.fenced' }, 'the old owner is fenced by the drop')
+  t.same(await committed(path), [1], 'rows stay')
+  const next = await open(path)
+  t.equal(next.checkpoint, null)
+  const options = { first: new Set<never>(), source: { identity: {}, tables: [] }, signal }
+  await t.rejects(next.prepare([schema], options), { code: 'file.not_empty' })
+  t.match(
+    readFileSync(join(path, 'manifest', readdirSync(join(path, 'manifest')).sort().at(-1)!), 'utf8'),
+    '"pipeline":"p"',
+  )
+})
