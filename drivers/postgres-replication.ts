@@ -8,8 +8,8 @@ import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replicatio
 import { classifyPgError, clientConfig, type PgOptions, quoteIdent, quoteLiteral, sslAttempts } from './postgres.js'
 import { formatLsn, parseLsn } from './postgres-lsn.js'
 
-/** How often the server hears from us without asking; must be well below wal_sender_timeout. */
-const STATUS_INTERVAL_MS = 5_000
+/** How often the server hears from us without asking, unless wal_sender_timeout asks for more. */
+export const STATUS_INTERVAL_MS_MAX = 10_000
 /** A release is told to the server at most this often. */
 const RELEASE_INTERVAL_MS = 100
 /** Reads smaller than this are left to grow for a moment: the server sends a row a packet to an eager reader. */
@@ -89,6 +89,8 @@ export interface ReplicationOptions {
   readonly messages: boolean
   /** Make the slot for this connection alone and start where it begins. */
   readonly temporary: boolean
+  /** Well below wal_sender_timeout: nothing is read while the consumer is full, so nothing is answered then. */
+  readonly statusIntervalMs: number
 }
 
 /** A running replication stream. */
@@ -105,11 +107,11 @@ export class ReplicationStream {
   #stopped = false
   #paused = false
 
-  private constructor(service: Service, released: bigint, failed: Promise<never>) {
+  private constructor(service: Service, released: bigint, statusIntervalMs: number, failed: Promise<never>) {
     this.#service = service
     this.#released = released
     this.failed = failed
-    this.#statusTimer = setInterval(() => this.#status(), STATUS_INTERVAL_MS)
+    this.#statusTimer = setInterval(() => this.#status(), statusIntervalMs)
   }
 
   static async start(
@@ -147,7 +149,7 @@ export class ReplicationStream {
     })
     failed.catch(() => {})
     const plugin = new Plugin(replication)
-    const stream = new ReplicationStream(service, replication.from, failed)
+    const stream = new ReplicationStream(service, replication.from, replication.statusIntervalMs, failed)
     service.onCopyData = (chunk) => stream.#receive(chunk, handlers, reject)
     service.on('error', reject)
     const begun = new Promise<void>((resolve) => service.once('start', () => resolve()))

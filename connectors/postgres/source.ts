@@ -58,6 +58,7 @@ export class PostgresSource implements Source {
   #catalog = new Map<number, CatalogTable>()
   #types = new TypeCache()
   #xidBase = 0n
+  #walSenderTimeoutMs = 0
   #tail: PostgresTail | null = null
   #released: Position | null = null
 
@@ -96,11 +97,13 @@ export class PostgresSource implements Source {
         )
       }
     }
-    const [[system, timeline, xid, version]] = (await this.#control.query(
+    const [[system, timeline, xid, version, limit]] = (await this.#control.query(
       `select (select system_identifier::text from pg_control_system()), (select timeline_id::text from pg_control_checkpoint()),
-        pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version')`,
-    )) as [[string, string, string, string]]
+        pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
+        (select setting from pg_settings where name = 'wal_sender_timeout')`,
+    )) as [[string, string, string, string, string]]
     this.#xidBase = BigInt(xid)
+    this.#walSenderTimeoutMs = Number(limit)
     const { host, port, database } = this.#connection
     return {
       // 1.10 k: a new timeline is another identity and stops the pipeline; a failover that a synced slot survived is not
@@ -146,6 +149,7 @@ export class PostgresSource implements Source {
       publication: this.#publication,
       messages: this.#server.version >= 140_000,
       xidBase: this.#xidBase,
+      walSenderTimeoutMs: this.#walSenderTimeoutMs,
       resolve: (relation) => this.#resolve(relation),
     })
     if (this.#released !== null) this.#tail.release(this.#released)

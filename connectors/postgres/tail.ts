@@ -8,7 +8,7 @@ import { TidemarkError, toError } from '../../core/errors.js'
 import type { Change, Position, Row, TableSchema, TxnRef } from '../../core/model.js'
 import type { Abortable, LogBatch, LogItem } from '../../core/source.js'
 import type { PgOptions } from '../../drivers/postgres.js'
-import { ReplicationStream } from '../../drivers/postgres-replication.js'
+import { ReplicationStream, STATUS_INTERVAL_MS_MAX } from '../../drivers/postgres-replication.js'
 import {
   decodeBegin,
   decodeCommit,
@@ -43,6 +43,8 @@ export interface TailOptions {
   /** A 64-bit xid of the recent past, from which 32-bit ones are widened. */
   readonly xidBase: bigint
   readonly resolve: RelationResolver
+  /** The server's wal_sender_timeout; 0: none. */
+  readonly walSenderTimeoutMs: number
 }
 
 interface Relation {
@@ -90,9 +92,11 @@ export class PostgresTail {
     const { completed, inside } = position === null ? { completed: 0n, inside: null } : parsePosition(position)
     this.#completed = completed
     this.#inside = inside
-    const { connection, slot, publication, messages } = this.#o
+    const { connection, slot, publication, messages, walSenderTimeoutMs: limit } = this.#o
+    const statusIntervalMs =
+      limit === 0 ? STATUS_INTERVAL_MS_MAX : Math.min(STATUS_INTERVAL_MS_MAX, Math.ceil(limit / 3))
     const handlers = { message: (b: Buffer) => this.#receive(b), drained: () => this.#drained() }
-    const from = { slot, publication, from: completed, messages, temporary: position === null }
+    const from = { slot, publication, from: completed, messages, temporary: position === null, statusIntervalMs }
     this.#stream = await ReplicationStream.start(connection, from, handlers, signal)
     this.#stream.release(this.#released)
     this.#stream.failed.catch((error) => this.#queue.fail(toError(error)))

@@ -159,3 +159,25 @@ t.test('T78 a column added while streaming stops with the exact statement, and o
   t.equal(dropped.code, 0, dropped.stderr)
   t.same(await s.target.query('select v from t where id = 2'), [{ v: 'dropped' }])
 })
+
+t.test('a sink that stands still longer than wal_sender_timeout keeps its connection', async (t) => {
+  const server = await startPostgres(t, { version: '15', settings: { wal_sender_timeout: '2s' } })
+  const s = await setup(t, 'public.t', await createDatabase(t, { server }))
+  const sync = startTidemark(t, ['sync', s.file])
+  await sync.line(/streaming/)
+  const walsender = async () =>
+    (await s.source.query('select active_pid::text as pid from pg_replication_slots'))[0]!.pid
+  await until(async () => (await walsender()) !== null)
+  const pid = await walsender()
+  const blocker = await s.target.connect()
+  await blocker.query('begin')
+  await blocker.query('lock table t in access exclusive mode')
+  await s.source.query(`insert into t select i, repeat('x', 1000) from generate_series(1000, 60000) i`)
+  const begun = Date.now()
+  await until(async () => Date.now() - begun > 6_000)
+  t.equal(await walsender(), pid, 'the same WAL sender after three times its time-out')
+  await blocker.query('rollback')
+  await until(async () => (await s.target.query('select 1 from t where id = 60000')).length > 0, { timeoutMs: 60_000 })
+  sync.signal('SIGTERM')
+  t.equal((await sync.exit()).code, 143)
+})
