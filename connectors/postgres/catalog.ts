@@ -257,7 +257,7 @@ const TYPES_SQL = `
 select t.oid, t.typname, n.nspname, t.typtype, t.typelem, t.typbasetype, t.typtypmod, t.typcategory,
   (select array_agg(e.enumlabel::text order by e.enumsortorder)::text from pg_enum e where e.enumtypid = t.oid),
   (select json_agg(e.enumlabel::text order by e.enumsortorder)::text from pg_enum e where e.enumtypid = t.oid),
-  t.typsubscript::text
+  to_jsonb(t)->>'typsubscript'
 from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.oid = any($1::oid[])`
 
 interface TypeRow {
