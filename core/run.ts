@@ -21,9 +21,9 @@ import { step } from './steps.js'
 import type { Transform } from './transform.js'
 
 /** Batches that wait for the sink. */
-const OUT_BYTES_MAX = 2 * 1024 * 1024
+const OUT_BYTES_MAX = 128 * 1024
 /** What one write() of the sink gets at most. */
-const WRITE_BYTES_MAX = 512 * 1024
+const WRITE_BYTES_MAX = 128 * 1024
 /** A source transaction up to this size is committed whole; a larger one in parts, each with its place in the checkpoint. */
 export const TRANSACTION_BYTES_WHOLE_MAX = 64 * 1024 * 1024
 /** How often a position that moved without data is committed, so that the source may forget. */

@@ -208,14 +208,17 @@ export class SnapshotScheduler {
     const { lo, hi } = range
     const read = session.rows(table.table, { lo, hi }, this.#limit(table), { signal })
     read.end.catch(() => {})
+    const taken = read[Symbol.asyncIterator]()
     this.#began(name, id, read)
     try {
-      let kept = true
-      for await (const rows of read) {
-        if (!kept) continue
-        await durable
-        await this.#o.room()
+      await durable
+      // Room comes before the rows: a read makes them when they are taken, and rows that wait are expensive.
+      for (let kept = true; ; ) {
+        if (kept) await this.#o.room()
         signal.throwIfAborted()
+        const { done, value: rows } = await taken.next()
+        if (done) break
+        if (!kept) continue
         const upTo = lastBound(rows)
         for (let q = rowsQuestions(table, id, upTo.key); q.length > 0; q = rowsQuestions(table, id, upTo.key))
           await ask(source, q, { signal })
@@ -225,7 +228,6 @@ export class SnapshotScheduler {
       }
       const { upTo } = await read.end
       const window = chunk.window ? await chunk.window.high({ signal }) : null
-      await durable
       const last = upTo?.key ?? []
       for (let q = rowsQuestions(table, id, last); upTo !== null && q.length > 0; q = rowsQuestions(table, id, last)) {
         await ask(source, q, { signal })

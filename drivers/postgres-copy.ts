@@ -26,7 +26,7 @@ export class CopyOut {
   /** Resolves when the server is ready for the next statement; rejects with the server's error, unclassified. */
   readonly over: Promise<void>
   readonly #text: string
-  readonly #data: (piece: Buffer) => void
+  readonly #data: (piece: Buffer, lines: number) => void
   #resolve: () => void = () => {}
   #reject: (error: Error) => void = () => {}
   #stream: Socket | null = null
@@ -35,8 +35,8 @@ export class CopyOut {
   #error: Error | null = null
   #paused = false
 
-  /** `data` gets whole lines of COPY text, several at a time; the piece is valid during the call only. */
-  constructor(connection: PgConnection, sql: string, data: (piece: Buffer) => void) {
+  /** `data` gets whole lines of COPY text, several at a time, and how many they are. The piece may be kept. */
+  constructor(connection: PgConnection, sql: string, data: (piece: Buffer, lines: number) => void) {
     this.#text = sql
     this.#data = data
     this.over = new Promise((resolve, reject) => {
@@ -91,11 +91,13 @@ export class CopyOut {
     this.#rest = null
     let read = 0
     let write = 0
+    // The protocol sends one message for each row.
+    let lines = 0
     while (b.length - read >= HEADER_BYTES) {
       const kind = b[read]!
       const size = b.readUInt32BE(read + 1) + 1
       if (kind !== COPY_DATA && kind !== COPY_OUT_RESPONSE) {
-        if (write > 0) this.#data(b.subarray(0, write))
+        if (lines > 0) this.#data(b.subarray(0, write), lines)
         this.#giveBack(b.subarray(read))
         return
       }
@@ -103,12 +105,12 @@ export class CopyOut {
       if (kind === COPY_DATA) {
         b.copyWithin(write, read + HEADER_BYTES, read + size)
         write += size - HEADER_BYTES
+        lines++
       }
       read += size
     }
-    // The rest outlives the chunk, whose memory the socket may use again.
     if (read < b.length) this.#rest = Buffer.from(b.subarray(read))
-    if (write > 0) this.#data(b.subarray(0, write))
+    if (lines > 0) this.#data(b.subarray(0, write), lines)
   }
 
   #giveBack(unread?: Buffer): void {

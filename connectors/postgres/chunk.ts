@@ -21,7 +21,7 @@ import type {
 import { type PgConnection, parseLsn, quoteIdent, quoteLiteral, sqlState } from '../../drivers/postgres.js'
 import { CopyOut } from '../../drivers/postgres-copy.js'
 import { type CatalogTable, definitionSql } from './catalog.js'
-import { CopyTextParser } from './copy-text.js'
+import { lastRow, parseLines, withoutLastLine } from './copy-text.js'
 import { keyColumns, keysSql, rangeSql } from './keys.js'
 import type { Monitor } from './monitor.js'
 import { tableName } from './plan.js'
@@ -33,7 +33,7 @@ const BUFFER_BYTES_MAX = 2 * 1024 * 1024
 /** How long a read waits for its consumer with the transaction open. */
 const BUFFER_FULL_MS_MAX = 250
 /** Rows go to the consumer in batches of about this size. */
-const BATCH_BYTES = 192 * 1024
+const BATCH_BYTES = 64 * 1024
 /** How long a reader waits for the table's lock before it asks again; short, because others queue behind a waiter. */
 const LOCK_TIMEOUT_MS = 1_000
 const CANCELLED = '57014'
@@ -113,13 +113,12 @@ export class PgChunkSession implements ChunkSession {
 
   async keys(table: SourceTable, keys: readonly Key[], _options: Abortable): Promise<readonly ChunkRows[]> {
     const catalog = catalogOf(table)
-    const parser = new CopyTextParser()
     const rows: Row[] = []
     let bytes = 0
     const sql = `copy (select ${columnList(catalog)} from ${tableName(catalog)} ${keysSql(catalog, keys)}) to stdout`
     const copy = new CopyOut(this.#connection, sql, (piece) => {
       bytes += piece.length
-      rows.push(...parser.push(piece))
+      rows.push(...parseLines(piece))
     })
     await copy.over.catch((error) => {
       throw failed(error, catalog)
@@ -144,24 +143,25 @@ export class PgChunkSession implements ChunkSession {
   }
 }
 
-/** One COPY into a bounded buffer. `over`: its transaction has ended, whatever the consumer still has to take. */
+/**
+ * One COPY into a bounded buffer. `over`: its transaction has ended, whatever the consumer still has to take. What waits
+ * are bytes as they came: rows are made when they are taken, because thousands that wait cost the collector more than
+ * making them did.
+ */
 class CopyRead implements ChunkRead {
   readonly end: Promise<ChunkEnd>
   readonly over: Promise<void>
-  readonly #queue = new Channel<ChunkRows>({ bytesMax: BUFFER_BYTES_MAX })
+  readonly #queue = new Channel<Buffer>({ bytesMax: BUFFER_BYTES_MAX })
   readonly #connection: PgConnection
   readonly #monitor: Monitor
   readonly #catalog: CatalogTable
   readonly #range: KeyRange
   readonly #limit: ChunkLimit
-  readonly #parser = new CopyTextParser()
   readonly #timers: NodeJS.Timeout[] = []
   #stream: CopyOut
-  #batch: Row[] = []
-  #batchBytes = 0
   #rows = 0
   #bytes = 0
-  #last: Row | null = null
+  #last: Buffer | null = null
   /** The read was cut short; what still arrives is dropped. */
   #short = false
   #fullTimer: NodeJS.Timeout | null = null
@@ -188,7 +188,7 @@ class CopyRead implements ChunkRead {
     this.#limit = options.limit
     const unwatch = monitor.watch(connection.pid, () => this.stop())
     this.#timers.push(setTimeout(() => this.stop(), options.age))
-    this.#stream = new CopyOut(connection, sql, (piece) => this.#take(piece))
+    this.#stream = new CopyOut(connection, sql, (piece, lines) => this.#take(piece, lines))
     const copied = this.#consume().finally(() => {
       this.#finished = true
       unwatch()
@@ -210,8 +210,18 @@ class CopyRead implements ChunkRead {
     this.end.catch(() => {})
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<ChunkRows> {
-    return this.#queue[Symbol.asyncIterator]()
+  async *[Symbol.asyncIterator](): AsyncGenerator<ChunkRows> {
+    const { schema } = this.#catalog
+    while (await this.#queue.readable()) {
+      const pieces: Buffer[] = []
+      let bytes = 0
+      for (let piece = this.#queue.peek(); piece !== undefined && bytes < BATCH_BYTES; piece = this.#queue.peek()) {
+        pieces.push(this.#queue.shift()!)
+        bytes += piece.length
+      }
+      const rows = pieces.length === 1 ? parseLines(pieces[0]!) : pieces.flatMap(parseLines)
+      yield { schema, rows, bytes }
+    }
   }
 
   stop(): void {
@@ -240,40 +250,27 @@ class CopyRead implements ChunkRead {
       await this.#stream.over
     } catch (error) {
       if (!this.#short || sqlState(error) !== CANCELLED) throw failed(toError(error), this.#catalog)
-    } finally {
-      this.#flush()
     }
   }
 
-  #take(piece: Buffer): void {
+  #take(piece: Buffer, lines: number): void {
     if (this.#short) return
-    const rows = this.#parser.push(piece)
-    const room = this.#catalog.key.length > 0 ? this.#limit.rowsMax - this.#rows : Number.POSITIVE_INFINITY
-    if (rows.length > room) {
+    this.#rows += lines
+    let kept = piece
+    if (this.#catalog.key.length > 0 && this.#rows > this.#limit.rowsMax) {
       // The row beyond the limit only says that there is more.
-      rows.length = room
+      kept = withoutLastLine(piece)
       this.#short = true
+      if (kept.length === 0) return
     }
-    if (rows.length > 0) {
-      this.#rows += rows.length
-      this.#last = rows[rows.length - 1]!
-      this.#batch = this.#batch.length === 0 ? rows : this.#batch.concat(rows)
-    }
-    this.#batchBytes += piece.length
-    this.#bytes += piece.length
-    if (this.#batchBytes >= BATCH_BYTES) this.#flush()
+    this.#last = kept
+    this.#bytes += kept.length
+    const full = this.#queue.push(kept, kept.length)
     if (this.#bytes >= this.#limit.bytesMax) this.stop()
+    if (full !== undefined && !this.#short) this.#wait(full)
   }
 
-  #flush(): void {
-    if (this.#batch.length === 0) return
-    const full = this.#queue.push(
-      { schema: this.#catalog.schema, rows: this.#batch, bytes: this.#batchBytes },
-      this.#batchBytes,
-    )
-    this.#batch = []
-    this.#batchBytes = 0
-    if (full === undefined || this.#short) return
+  #wait(full: Promise<void>): void {
     this.#stream.pause()
     this.#fullTimer ??= setTimeout(() => this.stop(), BUFFER_FULL_MS_MAX)
     void full.then(() => {
@@ -285,7 +282,7 @@ class CopyRead implements ChunkRead {
 
   #upTo(): ChunkEnd['upTo'] {
     if (!this.#short) return null
-    if (this.#last !== null) return { key: keyOf(this.#catalog.schema, this.#last), side: 'after' }
+    if (this.#last !== null) return { key: keyOf(this.#catalog.schema, lastRow(this.#last)), side: 'after' }
     return this.#range.lo ?? { key: [], side: 'before' }
   }
 }

@@ -1,36 +1,37 @@
-/** Splits the text form of COPY into rows: whole pieces are decoded at once, backslashes are looked at only where there are any. */
+/** Turns the text form of COPY into rows: whole pieces are decoded at once, backslashes are looked at only where there are any. */
 import { isAscii } from 'node:buffer'
-import { StringDecoder } from 'node:string_decoder'
 import type { Value } from '../../core/model.js'
 
+const NEWLINE = 0x0a
 const ESCAPES: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' }
 
-export class CopyTextParser {
-  #rest = ''
-  #decoder: StringDecoder | null = null
-
-  /** The rows that the piece completes. */
-  push(piece: Buffer): Value[][] {
-    const text = this.#rest + this.#decode(piece)
-    const rows: Value[][] = []
-    let from = 0
-    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', from)) {
-      rows.push(parseLine(text.slice(from, end)))
-      from = end + 1
-    }
-    this.#rest = text.slice(from)
-    return rows
+/** The rows of a piece of whole lines. A line's end is never inside a value: COPY writes those as \n. */
+export function parseLines(piece: Buffer): Value[][] {
+  const text = isAscii(piece) ? piece.toString('latin1') : piece.toString('utf8')
+  const rows: Value[][] = []
+  let from = 0
+  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', from)) {
+    rows.push(parseLine(text.slice(from, end)))
+    from = end + 1
   }
-
-  /** A character may be cut apart between two pieces; plain ASCII cannot. */
-  #decode(piece: Buffer): string {
-    if (this.#decoder === null && isAscii(piece)) return piece.toString('latin1')
-    this.#decoder ??= new StringDecoder('utf8')
-    return this.#decoder.write(piece)
-  }
+  return rows
 }
 
-export function parseLine(line: string): Value[] {
+/** The piece without its last line. */
+export function withoutLastLine(piece: Buffer): Buffer {
+  return piece.subarray(0, lastLineAt(piece))
+}
+
+/** The row of the last line. */
+export function lastRow(piece: Buffer): Value[] {
+  return parseLines(piece.subarray(lastLineAt(piece)))[0]!
+}
+
+function lastLineAt(piece: Buffer): number {
+  return piece.length < 2 ? 0 : piece.lastIndexOf(NEWLINE, piece.length - 2) + 1
+}
+
+function parseLine(line: string): Value[] {
   const fields: Value[] = line.split('\t')
   if (!line.includes('\\')) return fields
   for (let i = 0; i < fields.length; i++) {

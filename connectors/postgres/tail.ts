@@ -21,7 +21,7 @@ import {
 import { formatPosition, type LogPlace, parsePosition } from './position.js'
 
 /** A batch closes at this size even when more data is at hand. */
-const BATCH_BYTES = 256 * 1024
+const BATCH_BYTES = 128 * 1024
 /** Batches that wait for the consumer. */
 const QUEUE_BYTES_MAX = 2 * 1024 * 1024
 /** Positions that moved without data are passed on at most this often. */

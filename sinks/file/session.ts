@@ -40,8 +40,10 @@ export class FileSession implements SinkSession {
   #created = false
   #sequence = 0
   #pages = 0
-  #pending: Buffer[] = []
+  /** Bytes appended to the format's buffer and not yet on their way. */
   #pendingBytes = 0
+  /** The write under way, with the bytes it writes: the next buffer fills meanwhile, and there are only these two. */
+  #writing: Promise<Buffer> | null = null
   #failure: Error | null = null
 
   private constructor(
@@ -105,14 +107,12 @@ export class FileSession implements SinkSession {
   async write(batches: readonly ChangeBatch[]): Promise<void> {
     await this.#guard(async () => {
       for (const batch of batches) {
-        const { bytes, events } = this.#format.encode(batch)
         const segment = await this.#current()
-        // The format reuses its buffer, so what waits is copied.
-        this.#pending.push(Buffer.from(bytes))
-        this.#pendingBytes += bytes.length
-        segment.bytes += bytes.length
+        const { bytes, events } = this.#format.append(batch)
+        this.#pendingBytes += bytes
+        segment.bytes += bytes
         segment.events += events
-        if (this.#pendingBytes >= WRITE_BYTES) await this.#drain()
+        if (this.#pendingBytes >= WRITE_BYTES) await this.#flush(segment.handle)
       }
     })
   }
@@ -132,6 +132,7 @@ export class FileSession implements SinkSession {
 
   async close(): Promise<void> {
     this.#failure ??= new Error('the session is closed')
+    await this.#writing?.catch(() => {})
     for (const { handle } of [...this.#full, ...(this.#segment ? [this.#segment] : [])])
       await handle.close().catch(() => {})
     this.#full = []
@@ -154,14 +155,19 @@ export class FileSession implements SinkSession {
     return this.#segment
   }
 
-  async #drain(): Promise<void> {
-    if (this.#pending.length === 0) return
-    const pending = this.#pending
-    const bytes = this.#pendingBytes
-    this.#pending = []
+  /** Starts writing what is pending, once the write before it has ended. */
+  async #flush(handle: FileHandle): Promise<void> {
+    const spare = await this.#writing
     this.#pendingBytes = 0
-    const { bytesWritten } = await this.#segment!.handle.writev(pending)
-    if (bytesWritten !== bytes) throw new Error(`only ${bytesWritten} of ${bytes} bytes could be written`)
+    this.#writing = append(handle, this.#format.take(spare))
+    // Its failure is met by whoever awaits it next.
+    this.#writing.catch(() => {})
+  }
+
+  /** Everything handed to write() is in its segment's file afterwards. */
+  async #drain(): Promise<void> {
+    if (this.#pendingBytes > 0) await this.#flush(this.#segment!.handle)
+    await this.#writing
   }
 
   /** Full segments are closed; many of them become a page, so that a manifest's size does not follow history. */
@@ -219,6 +225,12 @@ export class FileSession implements SinkSession {
       throw error
     }
   }
+}
+
+async function append(handle: FileHandle, bytes: Buffer): Promise<Buffer> {
+  const { bytesWritten } = await handle.write(bytes)
+  if (bytesWritten !== bytes.length) throw new Error(`only ${bytesWritten} of ${bytes.length} bytes could be written`)
+  return bytes
 }
 
 function failed(path: string, error: Error): TidemarkError {

@@ -15,7 +15,7 @@ export const OVERSHOOT_BYTES = 4
 const UTF8_BYTES_PER_CHAR_MAX = 3
 
 export class ByteWriter {
-  bytes = Buffer.allocUnsafeSlow(BUFFER_BYTES_MIN)
+  bytes: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES_MIN)
   view = viewOf(this.bytes)
   length = 0
   source = Buffer.allocUnsafeSlow(BUFFER_BYTES_MIN)
@@ -50,6 +50,16 @@ export class ByteWriter {
 
   taken(): Buffer {
     return this.bytes.subarray(0, this.length)
+  }
+
+  /** Gives the written bytes away for good and starts again in the memory of `spare`, bytes that were given away before. */
+  handOver(spare: Buffer | null): Buffer {
+    const given = this.taken()
+    const kept = spare !== null && spare.buffer.byteLength <= BUFFER_BYTES_KEPT_MAX
+    this.bytes = kept ? Buffer.from(spare.buffer) : Buffer.allocUnsafeSlow(BUFFER_BYTES_MIN)
+    this.view = viewOf(this.bytes)
+    this.length = 0
+    return given
   }
 
   #replaceBytes(size: number, kept: number): void {

@@ -33,6 +33,10 @@ export interface EventFormat {
   encode(batch: ChangeBatch, options?: { readonly ends?: boolean }): EncodedBatch
   /** The values one by one, without newlines; each lives until the next encode() or values(). */
   values(batch: ChangeBatch): Iterable<Buffer>
+  /** Writes the events behind those appended since the last take(): gathers many batches without a copy. Not to be mixed with the others. */
+  append(batch: ChangeBatch): { readonly bytes: number; readonly events: number }
+  /** What was appended. The bytes belong to the caller; `spare`, bytes taken before and needed no more, is written over next. */
+  take(spare: Buffer | null): Buffer
 }
 
 export interface FormatOptions {
@@ -76,15 +80,18 @@ export function createFormat(options: FormatOptions): EventFormat {
     return encoder
   }
 
-  const encode: EventFormat['encode'] = (batch, { ends = false } = {}) => {
+  const write = (batch: ChangeBatch, marked: boolean): { events: number; ends: Uint32Array | null } => {
     const encoder = encoderOf(batch.schema)
-    writer.begin()
     encoder.begin(batch.origin, clock())
-    if (batch.kind === 'truncate') {
-      encoder.truncate(writer, batch.at)
-      return { bytes: writer.taken(), events: 1, ends: ends ? Uint32Array.of(writer.length) : null }
-    }
-    return encodeRows(writer, encoder, batch, ends)
+    if (batch.kind === 'rows') return writeRows(writer, encoder, batch, marked)
+    encoder.truncate(writer, batch.at)
+    return { events: 1, ends: marked ? Uint32Array.of(writer.length) : null }
+  }
+
+  const encode: EventFormat['encode'] = (batch, { ends = false } = {}) => {
+    writer.begin()
+    const written = write(batch, ends)
+    return { bytes: writer.taken(), ...written }
   }
 
   return {
@@ -98,6 +105,12 @@ export function createFormat(options: FormatOptions): EventFormat {
         from = end
       }
     },
+    append(batch) {
+      const from = writer.length
+      const { events } = write(batch, false)
+      return { bytes: writer.length - from, events }
+    },
+    take: (spare) => writer.handOver(spare),
   }
 }
 
@@ -106,7 +119,12 @@ type RowsBatch = Extract<ChangeBatch, { kind: 'rows' }>
 /** Values are gathered until they are this long: few calls, and the copy still lies in the processor's cache. */
 const GATHERED_CHARS_MAX = 8 * 1024
 
-function encodeRows(writer: ByteWriter, encoder: LineEncoder, batch: RowsBatch, marked: boolean): EncodedBatch {
+function writeRows(
+  writer: ByteWriter,
+  encoder: LineEncoder,
+  batch: RowsBatch,
+  marked: boolean,
+): { events: number; ends: Uint32Array | null } {
   const changes = eventsOf(batch)
   const ends = marked ? new Uint32Array(changes.length) : null
   let text = ''
@@ -121,7 +139,7 @@ function encodeRows(writer: ByteWriter, encoder: LineEncoder, batch: RowsBatch, 
       if (ends !== null) ends[written] = writer.length
     }
   }
-  return { bytes: writer.taken(), events: changes.length, ends }
+  return { events: changes.length, ends }
 }
 
 /** The batch's changes; updates that bring an old row are looked at closer. */

@@ -357,6 +357,23 @@ t.test('ends and values give single events', async (t) => {
   )
 })
 
+t.test('append gathers batches, take gives them away', async (t) => {
+  const own = createFormat({ name: 'row-json', logicalName: 's' })
+  const batches = ['a', 'b', 'c'].map((b) => rows(keylessTable(), SNAPSHOT, [change('r', null, ['1', b], 1)]))
+  const lines = batches.map((batch) => own.encode(batch).bytes.toString())
+  own.take(null)
+  t.equal(own.append(batches[0]!).bytes, lines[0]!.length)
+  own.append(batches[1]!)
+  const first = own.take(null)
+  t.equal(own.append(batches[2]!).events, 1)
+  t.equal(first.toString(), lines[0]! + lines[1]!, 'what was taken is not written over')
+  const second = own.take(first)
+  own.append(batches[0]!)
+  t.equal(second.toString(), lines[2]!)
+  t.equal(own.take(second).toString(), lines[0]!)
+  t.equal(first.subarray(0, lines[0]!.length).toString(), lines[0]!, 'the spare was written over')
+})
+
 t.test('names of tables and columns are data', async (t) => {
   const names = ['"; process.exit(1); "', '`$\u007b1}`', 'ü☃', '\\', '__proto__', 'a\nb']
   const schema = table(
