@@ -16,7 +16,7 @@ export {
   type SinkDefinition,
   type SourceDefinition,
 } from './core/define.js'
-export { type ErrorCode, type ErrorDetails, TidemarkError } from './core/errors.js'
+export { type ErrorCode, type ErrorDetails, type ForeignCode, TidemarkError } from './core/errors.js'
 export { type Bound, type KeyOrder, type KeyRange, LocatedOrder } from './core/key.js'
 export {
   type Change,

@@ -6,6 +6,9 @@ import { ERROR_CODES, type ErrorCode } from './error-codes.js'
 
 export type { ErrorCode } from './error-codes.js'
 
+/** Codes of connectors outside this repository; they exit with 1 unless `exit` says otherwise. */
+export type ForeignCode = `x.${string}`
+
 export interface ErrorDetails {
   /** What happened, with the names and values involved. No secrets. */
   readonly message: string
@@ -15,27 +18,29 @@ export interface ErrorDetails {
   readonly retriable?: boolean | undefined
   /** Path of the option involved, e.g. `source.tables`. */
   readonly at?: string | undefined
+  /** Exit code of a foreign code; ours have theirs in error-codes.ts. */
+  readonly exit?: 1 | 2 | 3 | undefined
   readonly cause?: unknown
 }
 
 export class TidemarkError extends Error {
   override readonly name = 'TidemarkError'
-  readonly code: ErrorCode
+  readonly code: ErrorCode | ForeignCode
   readonly fix: string | null
   readonly retriable: boolean
   readonly at: string | null
 
-  constructor(code: ErrorCode, details: ErrorDetails) {
+  /** 1 failed while running, 2 bad usage or configuration, 3 source or sink not ready. */
+  readonly exitCode: number
+
+  constructor(code: ErrorCode | ForeignCode, details: ErrorDetails) {
     super(details.message, details.cause === undefined ? undefined : { cause: details.cause })
     this.code = code
     this.fix = details.fix ?? null
     this.retriable = details.retriable ?? false
     this.at = details.at ?? null
-  }
-
-  /** 1 failed while running, 2 bad usage or configuration, 3 source or sink not ready. */
-  get exitCode(): number {
-    return ERROR_CODES[this.code].exit
+    this.exitCode =
+      (ERROR_CODES as Readonly<Record<string, { exit: number } | undefined>>)[code]?.exit ?? details.exit ?? 1
   }
 }
 
