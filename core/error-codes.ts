@@ -99,11 +99,23 @@ export const ERROR_CODES = {
     when: 'The server or a table lacks something that capture needs; the message has the SQL that fixes it.',
   },
   'postgres.publication': { exit: 3, when: 'The publication is missing, incomplete, or may not be made by this user.' },
+  'postgres.session': {
+    exit: 3,
+    when: 'A session lacks the settings that it was opened with, as behind a transaction pooler.',
+  },
   'postgres.slot': { exit: 3, when: 'The replication slot is gone, was invalidated, or belongs to something else.' },
   'postgres.slot_blocked': { exit: 3, when: 'The slot could not be made because older transactions stayed open.' },
   'postgres.slot_held': { exit: 3, when: 'Another process reads the replication slot.' },
   'postgres.table_gone': { exit: 3, when: 'A captured table was dropped or renamed.' },
   'postgres.table_renamed': { exit: 1, when: 'A captured table was renamed while the pipeline ran.' },
+  'postgres.tls': {
+    exit: 3,
+    when: 'The server offers no TLS, or its certificate or ours was refused; the message says which.',
+  },
+  'postgres.tls_options': {
+    exit: 2,
+    when: '`sslmode`, `sslrootcert`, `sslcert` and `sslkey` do not go together, or one of the files cannot be used.',
+  },
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
   'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },

@@ -18,11 +18,18 @@ interface PgFields {
   readonly column?: string
 }
 
+/** Node has codes of five letters too: EPIPE, EPERM. */
+const SQL_STATE = /^(?!E[A-Z]{4})[0-9A-Z]{5}$/
+
 /** SQLSTATE of an error that the server sent, null for anything else. */
 export function sqlState(thrown: unknown): string | null {
   const cause = thrown instanceof TidemarkError ? thrown.cause : thrown
   const code = (cause as PgFields | null)?.code
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : null
+  return typeof code === 'string' && SQL_STATE.test(code) ? code : null
+}
+
+export function serverOf({ host, port, database }: PgWhere): string {
+  return `${host}:${port}/${database}`
 }
 
 /** Connection trouble, restarts, deadlocks and full servers pass; everything else stays wrong when tried again. */
@@ -41,13 +48,19 @@ export function classifyPgError(thrown: unknown, where: PgWhere): TidemarkError 
   if (thrown instanceof TidemarkError) return thrown
   const error = toError(thrown)
   const fields = error as PgFields
-  const server = `${where.host}:${where.port}/${where.database}`
+  const server = serverOf(where)
   const state = sqlState(error)
   if (state === null) return connectionError(error, fields.code ?? '', server)
   const details = [fields.detail, fields.hint].filter(Boolean).join(' ')
   const message = `${server}: ${error.message}${details ? ` (${details})` : ''}`
   const make = (code: ErrorCode, fix: string | undefined, retriable = RETRIABLE_STATES.test(state)) =>
     new TidemarkError(code, { message, fix, retriable, cause: error })
+  if (state === '28000') {
+    return make(
+      'postgres.auth',
+      `Check user ${where.user} and the server's pg_hba.conf. It may ask for TLS (sslmode: require), or a client certificate (sslcert, sslkey).`,
+    )
+  }
   if (state.startsWith('28')) {
     return make('postgres.auth', `Check user ${where.user} and its password, and the server's pg_hba.conf.`)
   }

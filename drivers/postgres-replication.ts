@@ -5,8 +5,10 @@
  */
 import type { Socket } from 'node:net'
 import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication'
-import { classifyPgError, clientConfig, type PgOptions, quoteIdent, quoteLiteral, sslAttempts } from './postgres.js'
+import { classifyPgError, clientConfig, type PgOptions, quoteIdent, quoteLiteral } from './postgres.js'
 import { formatLsn, parseLsn } from './postgres-lsn.js'
+import { checkSession, SESSION_QUERY } from './postgres-session.js'
+import { type Way, withTls } from './postgres-tls.js'
 
 /** How often the server hears from us without asking, unless wal_sender_timeout asks for more. */
 export const STATUS_INTERVAL_MS_MAX = 10_000
@@ -36,15 +38,19 @@ class Plugin extends PgoutputPlugin {
   /** Where the stream starts: what was asked for, or where a temporary slot came into being. */
   from: bigint
   readonly #o: ReplicationOptions
+  readonly #where: PgOptions
 
-  constructor(options: ReplicationOptions) {
+  constructor(where: PgOptions, options: ReplicationOptions) {
     super({ protoVersion: 1, publicationNames: [] })
+    this.#where = where
     this.#o = options
     this.from = options.from
   }
 
   override async start(client: Parameters<PgoutputPlugin['start']>[0]): Promise<unknown> {
     const { slot, publication, messages, temporary } = this.#o
+    const session = await client.query<(string | null)[]>({ text: SESSION_QUERY, rowMode: 'array' })
+    checkSession(session.rows[0], this.#where)
     const name = quoteIdent(slot)
     if (temporary) {
       // A temporary slot belongs to the session that made it, so it is made here.
@@ -120,26 +126,18 @@ export class ReplicationStream {
     handlers: ReplicationHandlers,
     signal: AbortSignal,
   ): Promise<ReplicationStream> {
-    let failure: unknown
-    for (const ssl of sslAttempts(options)) {
-      signal.throwIfAborted()
-      try {
-        return await ReplicationStream.#attempt(options, ssl, replication, handlers)
-      } catch (error) {
-        failure = error
-      }
-    }
-    throw classifyPgError(failure, options)
+    signal.throwIfAborted()
+    return await withTls(options, signal, (way) => ReplicationStream.#attempt(options, way, replication, handlers))
   }
 
   static async #attempt(
     options: PgOptions,
-    ssl: ReturnType<typeof sslAttempts>[number],
+    way: Way,
     replication: ReplicationOptions,
     handlers: ReplicationHandlers,
   ): Promise<ReplicationStream> {
     // Every default that we depend on is passed: the library would acknowledge received positions by itself (I1).
-    const service = new Service(clientConfig(options, ssl), {
+    const service = new Service(clientConfig(options, way), {
       acknowledge: { auto: false, timeoutSeconds: 0 },
       flowControl: { enabled: false },
     })
@@ -148,7 +146,7 @@ export class ReplicationStream {
       reject = (error) => r(classifyPgError(error, options))
     })
     failed.catch(() => {})
-    const plugin = new Plugin(replication)
+    const plugin = new Plugin(options, replication)
     const stream = new ReplicationStream(service, replication.from, replication.statusIntervalMs, failed)
     service.onCopyData = (chunk) => stream.#receive(chunk, handlers, reject)
     service.on('error', reject)

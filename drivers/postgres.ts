@@ -2,45 +2,24 @@
  * The one importer of `pg`. Connections speak text only: every value arrives exactly as the server prints it, under
  * session settings that make that text canonical, on query and replication connections alike (I7).
  */
-import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { TidemarkError } from '../core/errors.js'
-import { classifyPgError, type PgWhere } from './postgres-errors.js'
+import { classifyPgError } from './postgres-errors.js'
+import { CLIENT_ENCODING, checkSession, SESSION_QUERY, STARTUP_OPTIONS } from './postgres-session.js'
+import { type SslMode, type TlsOptions, type Way, withTls } from './postgres-tls.js'
 
 export { classifyPgError, sqlState } from './postgres-errors.js'
 export { formatLsn, parseLsn } from './postgres-lsn.js'
+export { SESSION_SETTINGS } from './postgres-session.js'
 
-export type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
-
-export interface PgOptions extends PgWhere {
+export interface PgOptions extends TlsOptions {
   readonly password: string | undefined
-  readonly sslmode: SslMode
-  /** Paths of PEM files. */
-  readonly sslrootcert?: string | undefined
-  readonly sslcert?: string | undefined
-  readonly sslkey?: string | undefined
   readonly connectTimeoutMs: number
   readonly applicationName: string
 }
 
 export const CONNECT_TIMEOUT_MS_DEFAULT = 30_000
 const KEEPALIVE_AFTER_MS = 30_000
-
-/** What the text of values depends on, fixed for every session. */
-export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
-  TimeZone: 'UTC',
-  DateStyle: 'ISO, MDY',
-  IntervalStyle: 'iso_8601',
-  extra_float_digits: '3',
-  bytea_output: 'hex',
-  xmloption: 'content',
-  lc_monetary: 'C',
-  search_path: 'pg_catalog',
-  standard_conforming_strings: 'on',
-  statement_timeout: '0',
-  lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
-}
 
 const URL_PARAMETERS = new Set(['sslmode', 'sslrootcert', 'sslcert', 'sslkey', 'connect_timeout', 'application_name'])
 const SSL_MODES = new Set(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'])
@@ -65,8 +44,9 @@ export function pgOptionsFromUrl(url: string, at = 'url'): PgOptions {
     if (!URL_PARAMETERS.has(name))
       throw bad(`has an unknown parameter ${name}; known are ${[...URL_PARAMETERS].join(', ')}`)
   }
-  const sslmode = get('sslmode') ?? 'prefer'
-  if (!SSL_MODES.has(sslmode)) throw bad(`has sslmode=${sslmode}; known are ${[...SSL_MODES].join(', ')}`)
+  const sslmode = get('sslmode')
+  if (sslmode !== undefined && !SSL_MODES.has(sslmode))
+    throw bad(`has sslmode=${sslmode}; known are ${[...SSL_MODES].join(', ')}`)
   const seconds = get('connect_timeout')
   if (seconds !== undefined && !/^\d+$/.test(seconds))
     throw bad(`has connect_timeout=${seconds}, which is not in seconds`)
@@ -77,7 +57,7 @@ export function pgOptionsFromUrl(url: string, at = 'url'): PgOptions {
     user,
     password: parsed.password === '' ? undefined : decodeURIComponent(parsed.password),
     database: decodeURIComponent(parsed.pathname.slice(1)) || user,
-    sslmode: sslmode as SslMode,
+    sslmode: sslmode as SslMode | undefined,
     sslrootcert: get('sslrootcert'),
     sslcert: get('sslcert'),
     sslkey: get('sslkey'),
@@ -86,49 +66,23 @@ export function pgOptionsFromUrl(url: string, at = 'url'): PgOptions {
   }
 }
 
-/** The options that `pg` gets, for the replication driver too. `ssl`: from sslAttempts(). */
-export function clientConfig(options: PgOptions, ssl: pg.ClientConfig['ssl']): pg.ClientConfig {
-  const settings = Object.entries(SESSION_SETTINGS)
-    .map(([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`)
-    .join(' ')
+/** The options that `pg` gets, for the replication driver too. */
+export function clientConfig(options: PgOptions, way: Way): pg.ClientConfig {
   return {
     host: options.host,
     port: options.port,
     user: options.user,
     password: options.password,
     database: options.database,
-    ssl: ssl ?? false,
+    ...way,
     application_name: options.applicationName,
-    client_encoding: 'UTF8',
-    options: settings,
+    client_encoding: CLIENT_ENCODING,
+    options: STARTUP_OPTIONS,
     connectionTimeoutMillis: options.connectTimeoutMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_AFTER_MS,
     types: { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig,
   } as pg.ClientConfig
-}
-
-/** What to try, in order, as libpq does for each sslmode. */
-export function sslAttempts(options: PgOptions): pg.ClientConfig['ssl'][] {
-  const { sslmode, sslrootcert, sslcert, sslkey } = options
-  const file = (path: string | undefined) => (path === undefined ? undefined : readFileSync(path, 'utf8'))
-  if (sslmode === 'disable') return [false]
-  const ca = file(sslrootcert)
-  const certificate = { cert: file(sslcert), key: file(sslkey), ...(ca === undefined ? {} : { ca }) }
-  const blind = { ...certificate, rejectUnauthorized: false }
-  const chain = { ...certificate, rejectUnauthorized: true, checkServerIdentity: () => undefined }
-  switch (sslmode) {
-    case 'allow':
-      return [false, blind]
-    case 'prefer':
-      return [blind, false]
-    case 'require':
-      return [ca === undefined ? blind : chain]
-    case 'verify-ca':
-      return [chain]
-    case 'verify-full':
-      return [{ ...certificate, rejectUnauthorized: true }]
-  }
 }
 
 export type TextRow = (string | null)[]
@@ -222,25 +176,21 @@ export async function connectPg(
   { signal }: { readonly signal: AbortSignal },
 ): Promise<PgConnection> {
   signal.throwIfAborted()
-  let failure: unknown
-  for (const ssl of sslAttempts(options)) {
-    const connection = new PgConnection(options, new pg.Client(clientConfig(options, ssl)))
+  return await withTls(options, signal, async (way) => {
+    const connection = new PgConnection(options, new pg.Client(clientConfig(options, way)))
     const cut = () => connection.destroy()
     signal.addEventListener('abort', cut, { once: true })
     void connection.ended.then(() => signal.removeEventListener('abort', cut))
     try {
       await connection.client.connect()
+      checkSession((await connection.query(SESSION_QUERY))[0], options)
       return connection
     } catch (error) {
       connection.destroy()
       signal.removeEventListener('abort', cut)
-      signal.throwIfAborted()
-      failure = error
-      // The second attempt of allow and prefer is for servers that answered the first one with a refusal.
-      if (['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes((error as { code?: string }).code ?? '')) break
+      throw error
     }
-  }
-  throw classifyPgError(failure, options)
+  })
 }
 
 export function quoteIdent(name: string): string {

@@ -90,7 +90,6 @@ export function pgOptions(options: PostgresSinkOptions, pipeline: string): PgOpt
         user: options.username ?? 'postgres',
         password: options.password,
         database: options.database!,
-        sslmode: 'prefer',
         connectTimeoutMs: options['connect.timeout'],
         applicationName: '',
       }

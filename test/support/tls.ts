@@ -141,7 +141,7 @@ function withoutOptions(startup: Buffer): Buffer {
   const words = startup.toString('latin1', 8).split('\0').slice(0, -2)
   const at = words.findIndex((word, index) => index % 2 === 0 && word === 'options')
   if (at >= 0) words.splice(at, 2)
-  const body = Buffer.from(words.map((word) => `${word}\0`).join('') + '\0', 'latin1')
+  const body = Buffer.from(`${words.map((word) => `${word}\0`).join('')}\0`, 'latin1')
   const head = Buffer.from(startup.subarray(0, 8))
   head.writeUInt32BE(head.length + body.length)
   return Buffer.concat([head, body])

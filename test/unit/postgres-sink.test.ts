@@ -188,7 +188,6 @@ t.test('options: one way to name the server', async (t) => {
     port: 5432,
     user: 'postgres',
     database: 'd',
-    sslmode: 'prefer',
   })
   t.ok(Buffer.byteLength(pgOptions(options, 'é'.repeat(60)).applicationName) <= 63)
 })
