@@ -62,8 +62,8 @@ t.test('verify-full and verify-ca', async (t) => {
     const wrong = { sslmode, sslrootcert: file('other.crt') }
     await refused(t, wrong, 'postgres.tls', /certificate/, /sslrootcert/)
     await refused(t, { sslmode }, 'postgres.tls_options', /root\.crt/, /sslrootcert/)
-    await refused(t, { sslmode, sslrootcert: 'system' }, 'postgres.tls', /certificate/, /sslrootcert/)
   }
+  await refused(t, { sslmode: 'verify-full', sslrootcert: 'system' }, 'postgres.tls', /certificate/, /sslrootcert/)
 })
 
 t.test('require, which verifies the authority once it has its certificate', async (t) => {
@@ -123,17 +123,17 @@ t.test('COPY in both directions, in many pieces', async (t) => {
   const options = pgOptionsFromUrl(urlOf({ user: 'tls_only', database: db.name, sslmode: 'require' }))
   const connection = await connectPg(options, { signal })
   t.teardown(() => connection.close())
-  await connection.query('create table public.t (v text)')
-  const lines = Array.from({ length: 5_000 }, (_, i) => `${i} ${'x'.repeat(i % 500)}\n`)
+  await connection.query('create table public.t (id int, v text)')
+  const lines = Array.from({ length: 5_000 }, (_, i) => `${i}\t${'x'.repeat(i % 500)}\n`)
   t.equal(await copyIn(connection, 'copy public.t from stdin', lines), lines.length)
   const pieces: string[] = []
-  const copy: CopyOut = new CopyOut(connection, 'copy public.t to stdout', (piece) => {
+  const copy: CopyOut = new CopyOut(connection, 'copy (select * from public.t order by id) to stdout', (piece) => {
     pieces.push(piece.toString())
     copy.pause()
     setImmediate(() => copy.resume())
   })
   await copy.over
-  t.equal(pieces.join(''), lines.join(''))
+  t.ok(pieces.length > 10 && pieces.join('') === lines.join(''), 'every byte, in order')
   t.same(await connection.query('select 1'), [['1']], 'and pg has its socket back')
 })
 
