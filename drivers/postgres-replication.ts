@@ -180,6 +180,7 @@ export class ReplicationStream {
   /** Runs behind the parser for each piece of data read from the socket. */
   #pace({ drained }: ReplicationHandlers, reject: (error: unknown) => void): void {
     const socket = this.#service.raw!.stream
+    let growing = false
     const read = (size: number) => {
       if (this.#stopped) return
       try {
@@ -187,10 +188,15 @@ export class ReplicationStream {
       } catch (error) {
         reject(error)
       }
-      if (this.#paused || size >= COALESCE_BYTES) return
+      if (this.#paused || growing || size >= COALESCE_BYTES) return
+      growing = true
       socket.pause()
       setTimeout(() => {
-        if (!this.#paused) socket.resume()
+        growing = false
+        if (this.#paused || this.#stopped) return
+        // TLS gives every record by itself, and the server sends a row a record: all that has come is one piece here.
+        socket.read()
+        if (!growing && !this.#paused) socket.resume()
       }, COALESCE_MS)
     }
     socket.on('data', (chunk: Buffer) => read(chunk.length))
