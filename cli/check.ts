@@ -88,7 +88,14 @@ async function targets(
 ): Promise<{ tables: readonly TableSchema[] | null; found: readonly Finding[] }> {
   const source = config.source.definition.create(config.source.options, { pipeline: config.name })
   try {
-    const opened = await source.open({ pipeline: config.name, durable: true, known: [], note: () => {}, signal })
+    const opened = await source.open({
+      pipeline: config.name,
+      durable: true,
+      first: false,
+      known: [],
+      note: () => {},
+      signal,
+    })
     const tables: TableSchema[] = []
     const found: Finding[] = []
     for (const { schema } of opened.tables) {

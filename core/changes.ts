@@ -60,6 +60,7 @@ class Door implements Sink, SinkSession {
   readonly connector = 'changes'
   readonly completesMoves = false
   readonly guarantee: 'exactly-once' | 'none'
+  readonly startsUnrecorded: boolean
   checkpoint: string | null
   readonly #store: StateStore | null
   #collected: ChangeBatch[] = []
@@ -73,6 +74,7 @@ class Door implements Sink, SinkSession {
     this.checkpoint = checkpoint
     this.guarantee = durable ? 'exactly-once' : 'none'
     this.#store = store
+    this.startsUnrecorded = store === null
   }
 
   // ---- the pipeline's side

@@ -136,6 +136,7 @@ export class PipelineRun {
     this.#opened = await this.#source.open({
       pipeline: name,
       durable: this.durable,
+      first: saved === null && !this.#sink.startsUnrecorded,
       known,
       signal,
       note: this.#o.note,

@@ -135,6 +135,8 @@ export interface OpenContext extends Abortable {
   readonly pipeline: string
   /** False: no checkpoint survives this run (stdout...), so the log feed is temporary. */
   readonly durable: boolean
+  /** Nothing was ever written down for this pipeline, not even that a start was tried: what it would own must not exist yet. */
+  readonly first: boolean
   /** Tables of the checkpoint that this run resumes, empty on a first start. */
   readonly known: readonly TableId[]
   /** Called for every note a user should see, one line. */

@@ -13,6 +13,10 @@ export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   lc_monetary: 'C',
   search_path: 'pg_catalog',
   standard_conforming_strings: 'on',
+  array_nulls: 'on',
+  quote_all_identifiers: 'off',
+  // A policy that would hide rows makes a query fail instead: the log shows every row.
+  row_security: 'off',
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',

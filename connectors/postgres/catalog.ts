@@ -25,6 +25,8 @@ export interface CatalogTable {
   /** d, n, f, i as in pg_class.relreplident. */
   readonly identity: string
   readonly hasPrimaryKey: boolean
+  /** Why the key that the table has cannot be used, null otherwise; the table then counts as keyless. */
+  readonly keyProblem: string | null
   /** Columns left out because the log leaves them out. */
   readonly generatedDropped: readonly string[]
   readonly rows: number | null
@@ -90,7 +92,7 @@ order by a.attrelid, a.attnum`
 
 /** Key columns in order: the primary key, or the index of REPLICA IDENTITY USING INDEX (1.10 h). */
 const KEYS_SQL = `
-select i.indrelid, i.indisprimary, i.indisreplident, array_to_string(i.indkey, ' ')
+select i.indrelid, i.indisprimary, i.indisreplident, array_to_string(i.indkey, ' '), i.indimmediate
 from pg_index i where i.indrelid = any($1::oid[]) and (i.indisprimary or i.indisreplident)`
 
 export async function readTables(
@@ -167,7 +169,13 @@ function catalogTable(
   const primary = keys.find((k) => k[1] === 't')
   const index = identity === 'i' ? keys.find((k) => k[2] === 't') : primary
   const attnums = index ? index[3]!.split(' ') : []
-  const key = attnums.map((n) => kept.findIndex((a) => a[1] === n))
+  const places = attnums.map((n) => kept.findIndex((a) => a[1] === n))
+  const keyProblem = places.includes(-1)
+    ? 'its primary key has a generated column, which the log of this server version lacks'
+    : index?.[4] === 'f'
+      ? 'its primary key is deferrable, so two rows may have one key inside a transaction'
+      : null
+  const key = keyProblem === null ? places : []
   const schema = makeSchema({ database, namespace: namespace!, name: name!, columns, key })
   const reltuples = Number(rows)
   return {
@@ -176,6 +184,7 @@ function catalogTable(
     kind: kind!,
     identity: identity!,
     hasPrimaryKey: primary !== undefined,
+    keyProblem,
     generatedDropped: dropped.map((a) => a[2]!),
     rows: rows === null || reltuples < 0 ? null : reltuples,
     bytes: bytes === null ? null : Number(bytes),

@@ -2,11 +2,12 @@
 import type { ConnectorContext, Finding } from '../../core/define.js'
 import type { Abortable } from '../../core/source.js'
 import { connectPg, type PgConnection, quoteIdent } from '../../drivers/postgres.js'
-import { type CatalogTable, readTables } from './catalog.js'
+import { type CatalogTable, readTables, type ServerFacts } from './catalog.js'
 import { keyKind, keyOrder } from './keys.js'
 import { connectionOf, type PostgresOptions } from './options.js'
-import { CHUNK_ROWS_HINT } from './plan.js'
-import { readiness } from './readiness.js'
+import { CHUNK_ROWS_HINT, tableName } from './plan.js'
+import { createSql, readPublication } from './publication.js'
+import { partitionNote, readiness } from './readiness.js'
 import { applicationName, dropSlot, ownedName, serverFacts, slotBlockers } from './setup.js'
 
 type Context = ConnectorContext & Abortable
@@ -31,7 +32,7 @@ export function checkPostgres(options: PostgresOptions, context: Context): Promi
     return [
       ...(await readiness(connection, options, server, tables)),
       ...(await room(connection)),
-      ...(await publication(connection, options, context.pipeline, tables)),
+      ...(await publication(connection, options, server, context.pipeline, tables)),
       ...(await waits(connection)),
       ...tables.map(describe),
       ...(await slot(connection, options, context.pipeline)),
@@ -79,42 +80,34 @@ async function room(connection: PgConnection): Promise<Finding[]> {
 async function publication(
   connection: PgConnection,
   options: PostgresOptions,
+  server: ServerFacts,
   pipeline: string,
   tables: readonly CatalogTable[],
 ): Promise<Finding[]> {
+  const given = options['publication.name'] !== undefined
   const name = options['publication.name'] ?? ownedName(pipeline)
-  const [found] = await connection.query('select 1 from pg_publication where pubname = $1', [name])
+  const found = await readPublication(connection, { name, tables, server })
+  const make = createSql({ name, tables, server })
+  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+  const partitions: Finding[] = roots.length === 0 ? [] : [{ level: 'warning', ...partitionNote(roots) }]
+  const one = (level: Finding['level'], message: string, fix?: string): Finding[] => [
+    { level, subject: 'publication', message, ...(fix === undefined ? {} : { fix }) },
+    ...partitions,
+  ]
+  if (found?.problem) return one('problem', `${name} ${found.problem.why}`, found.problem.fix)
+  if (found && given && found.missing.length > 0) {
+    const list = found.missing.map(tableName).join(', ')
+    return one('problem', `${name} lacks ${list}`, `ALTER PUBLICATION ${quoteIdent(name)} ADD TABLE ${list};`)
+  }
+  if (found) return one('ok', `${name} exists; its tables are brought up to date at the start`)
+  if (given) return one('problem', `${name} does not exist`, make)
   const [owner] = await connection.query(
     `select (has_database_privilege(current_database(), 'create'))::text, (select bool_and(pg_has_role(c.relowner, 'usage'))::text from pg_class c where c.oid = any($1::oid[]))`,
     [tables.map((t) => `${t.oid}`)],
   )
-  const list = tables.map((t) => t.schema.id).join(', ')
-  const make = `CREATE PUBLICATION ${quoteIdent(name)} FOR TABLE ${list} WITH (publish_via_partition_root = true);`
-  const found2: Finding[] = []
-  if (found)
-    found2.push({
-      level: 'ok',
-      subject: 'publication',
-      message: `${name} exists; its tables are compared at the start`,
-    })
-  else if (options['publication.name'] !== undefined)
-    found2.push({ level: 'problem', subject: 'publication', message: `${name} does not exist`, fix: make })
-  else if (owner?.[0] !== 'true' || owner?.[1] !== 'true') {
-    const message = `user ${connection.options.user} may not make publication ${name}: it must own the tables and may CREATE in the database`
-    found2.push({
-      level: 'problem',
-      subject: 'publication',
-      message,
-      fix: `As the tables' owner: ${make} and set publication.name: ${name}`,
-    })
-  } else
-    found2.push({ level: 'ok', subject: 'publication', message: `${name} will be made for ${tables.length} tables` })
-  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
-  if (roots.length > 0) {
-    const message = `TRUNCATE, ATTACH and DETACH of a single partition of ${roots.join(', ')} are not in the log and are not copied`
-    found2.push({ level: 'warning', subject: 'partitions', message })
-  }
-  return found2
+  if (owner?.[0] === 'true' && owner[1] === 'true') return one('ok', `${name} will be made for ${tables.length} tables`)
+  const message = `user ${connection.options.user} may not make publication ${name}: it must own the tables and may CREATE in the database`
+  return one('problem', message, `As the tables' owner: ${make} and set publication.name: ${name}`)
 }
 
 async function waits(connection: PgConnection): Promise<Finding[]> {

@@ -24,7 +24,7 @@ import { type CatalogTable, definitionSql } from './catalog.js'
 import { lastRow, parseLines, withoutLastLine } from './copy-text.js'
 import { keyColumns, keysSql, rangeSql } from './keys.js'
 import type { Monitor } from './monitor.js'
-import { tableName } from './plan.js'
+import { tableRows } from './plan.js'
 
 /** A chunk's transaction ends at this age: an ALTER TABLE behind it, and all behind that, waits no longer. */
 const TRANSACTION_AGE_MS_MAX = 5_000
@@ -64,7 +64,7 @@ export class PgChunkSession implements ChunkSession {
         // None of these takes a snapshot, so the transaction's one is taken by cut(), behind the lock.
         await this.#connection.query(
           `begin isolation level repeatable read read only; set local lock_timeout = ${LOCK_TIMEOUT_MS};
-           lock table ${tableName(catalogOf(table))} in access share mode`,
+           lock table ${tableRows(catalogOf(table))} in access share mode`,
         )
         this.#begun = Date.now()
         this.#open = true
@@ -102,7 +102,7 @@ export class PgChunkSession implements ChunkSession {
     const catalog = catalogOf(table)
     const keyed = catalog.key.length > 0
     const order = keyed ? ` order by ${keyColumns(catalog).join(', ')} limit ${limit.rowsMax + 1}` : ''
-    const sql = `copy (select ${columnList(catalog)} from ${tableName(catalog)} ${rangeSql(catalog, range)}${order}) to stdout`
+    const sql = `copy (select ${columnList(catalog)} from ${tableRows(catalog)} ${rangeSql(catalog, range)}${order}) to stdout`
     const age = Math.max(0, TRANSACTION_AGE_MS_MAX - (Date.now() - this.#begun))
     this.#read = new CopyRead(this.#connection, this.#monitor, catalog, sql, { range, limit, age, signal })
     void this.#read.over.then(() => {
@@ -115,7 +115,7 @@ export class PgChunkSession implements ChunkSession {
     const catalog = catalogOf(table)
     const rows: Row[] = []
     let bytes = 0
-    const sql = `copy (select ${columnList(catalog)} from ${tableName(catalog)} ${keysSql(catalog, keys)}) to stdout`
+    const sql = `copy (select ${columnList(catalog)} from ${tableRows(catalog)} ${keysSql(catalog, keys)}) to stdout`
     const copy = new CopyOut(this.#connection, sql, (piece) => {
       bytes += piece.length
       rows.push(...parseLines(piece))

@@ -30,6 +30,11 @@ export function tableName(table: CatalogTable): string {
   return `${quoteIdent(table.schema.namespace)}.${quoteIdent(table.schema.name)}`
 }
 
+/** What to read: a table that others inherit from without their rows, because its log has only its own. */
+export function tableRows(table: CatalogTable): string {
+  return table.kind === 'p' ? tableName(table) : `only ${tableName(table)}`
+}
+
 /** Null when the numbers say nothing: no statistics, or ids so sparse that most chunks would be empty. */
 async function planIntegers(
   connection: PgConnection,
@@ -41,14 +46,14 @@ async function planIntegers(
   const column = quoteIdent(table.key[0]!.name)
   const where = rangeSql(table, range)
   const [ends] = await connection.query(
-    `select min(${column})::text, max(${column})::text from ${tableName(table)} ${where}`,
+    `select min(${column})::text, max(${column})::text from ${tableRows(table)} ${where}`,
   )
   const [low, high] = ends as [string | null, string | null]
   if (low === null || high === null) return []
   const span = BigInt(high) - BigInt(low) + 1n
   if (span <= BigInt(rows)) return []
   if (table.rows === null || table.rows <= 0) return null
-  const [whole] = await connection.query(`select min(${column})::text, max(${column})::text from ${tableName(table)}`)
+  const [whole] = await connection.query(`select min(${column})::text, max(${column})::text from ${tableRows(table)}`)
   const spread = BigInt(whole![1]!) - BigInt(whole![0]!) + 1n
   // Rows per thousand ids; below SPARSE the gaps are too wide for arithmetic.
   const density = Math.min(1, table.rows / Number(spread))
@@ -73,7 +78,7 @@ async function stepThrough(
   let lo = range.lo
   while (keys.length < count) {
     const [next] = await connection.query(
-      `select ${columns.map((c) => `${c}::text`).join(', ')} from ${tableName(table)} ${rangeSql(table, { lo, hi: range.hi })}
+      `select ${columns.map((c) => `${c}::text`).join(', ')} from ${tableRows(table)} ${rangeSql(table, { lo, hi: range.hi })}
        order by ${columns.map((c) => `${tableName(table)}.${c}`).join(', ')} offset ${rows} limit 1`,
     )
     if (next === undefined) break

@@ -65,6 +65,9 @@ function tableReady(table: CatalogTable, options: PostgresOptions): Finding[] {
   const { id } = table.schema
   const name = tableName(table)
   const keyless = table.key.length === 0
+  if (table.schema.columns.length === 0) {
+    return [problem(id, 'the table has no columns that could be copied', 'Leave it out with tables.exclude.')]
+  }
   if (!keyless && table.identity === 'n') {
     return [
       problem(
@@ -84,12 +87,15 @@ function tableReady(table: CatalogTable, options: PostgresOptions): Finding[] {
     ]
   }
   if (keyless && options['no-primary-key'] === 'refuse') {
+    const fullRow = `set no-primary-key: full-row and ALTER TABLE ${name} REPLICA IDENTITY FULL;`
     return [
-      problem(
-        id,
-        'the table has no primary key, so rows cannot be told apart',
-        `ALTER TABLE ${name} ADD PRIMARY KEY (...);  or set no-primary-key: full-row and ALTER TABLE ${name} REPLICA IDENTITY FULL;`,
-      ),
+      table.keyProblem === null
+        ? problem(
+            id,
+            'the table has no primary key, so rows cannot be told apart',
+            `ALTER TABLE ${name} ADD PRIMARY KEY (...);  or ${fullRow}`,
+          )
+        : problem(id, table.keyProblem, `Make another key the table's primary key (NOT DEFERRABLE), or ${fullRow}`),
     ]
   }
   if (keyless && table.identity !== 'f') {
@@ -108,7 +114,8 @@ async function grants(connection: PgConnection, tables: readonly CatalogTable[])
   if (tables.length === 0) return []
   const { user } = connection.options
   const rows = await connection.query(
-    `select c.oid::text, has_table_privilege(c.oid, 'select')::text, has_schema_privilege(c.relnamespace, 'usage')::text from pg_class c where c.oid = any($1::oid[])`,
+    `select c.oid::text, has_table_privilege(c.oid, 'select')::text, has_schema_privilege(c.relnamespace, 'usage')::text,
+      (has_table_privilege(c.oid, 'select') and row_security_active(c.oid))::text from pg_class c where c.oid = any($1::oid[])`,
     [tables.map((t) => `${t.oid}`)],
   )
   return tables.flatMap((table) => {
@@ -120,6 +127,15 @@ async function grants(connection: PgConnection, tables: readonly CatalogTable[])
           table.schema.id,
           `user ${user} may not use its schema`,
           `GRANT USAGE ON SCHEMA ${quoteIdent(table.schema.namespace)} TO ${quoteIdent(user)};`,
+        ),
+      )
+    }
+    if (row?.[3] === 'true') {
+      found.push(
+        problem(
+          table.schema.id,
+          `a row security policy hides rows from user ${user}, while the log shows all`,
+          `ALTER ROLE ${quoteIdent(user)} BYPASSRLS;`,
         ),
       )
     }
@@ -138,4 +154,12 @@ async function grants(connection: PgConnection, tables: readonly CatalogTable[])
 
 function problem(subject: string, message: string, fix: string): Finding {
   return { level: 'problem', subject, message, fix }
+}
+
+/** What the log does not show of partitioned tables (1.10 f). */
+export function partitionNote(roots: readonly string[]): { readonly subject: string; readonly message: string } {
+  return {
+    subject: 'partitions',
+    message: `TRUNCATE, ATTACH and DETACH of a single partition of ${roots.join(', ')} are not in the log and are not copied`,
+  }
 }

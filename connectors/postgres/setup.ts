@@ -1,13 +1,12 @@
 /**
- * What the source owns on the server: a publication and one replication slot. Made in the order of correctness.md 2.4,
- * checked at every start, and never replaced behind the user's back.
+ * The replication slot: made in the order of correctness.md 2.4, checked at every start, and never replaced behind the
+ * user's back.
  */
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../../core/errors.js'
 import type { Position } from '../../core/model.js'
 import { connectPg, type PgConnection, parseLsn, quoteIdent, quoteLiteral, sqlState } from '../../drivers/postgres.js'
-import type { CatalogTable, ServerFacts } from './catalog.js'
-import { tableName } from './plan.js'
+import type { ServerFacts } from './catalog.js'
 import { parsePosition } from './position.js'
 
 /** PostgreSQL cuts names beyond this. */
@@ -37,86 +36,6 @@ export async function serverFacts(connection: PgConnection): Promise<ServerFacts
   return { version: Number(version), generatedInLog: Number(version) >= 180_000 }
 }
 
-// ---- publication
-
-/** Makes the publication, or brings its tables up to date. */
-export async function preparePublication(
-  connection: PgConnection,
-  name: string,
-  tables: readonly CatalogTable[],
-  server: ServerFacts,
-  given: boolean,
-): Promise<void> {
-  const [found] = await connection.query(
-    `select puballtables::text, pubinsert and pubupdate and pubdelete and pubtruncate, to_jsonb(p)->>'pubviaroot', to_jsonb(p)->>'pubgencols' from pg_publication p where pubname = $1`,
-    [name],
-  )
-  const list = tables.map(tableName).join(', ')
-  const root = server.version >= 130_000 ? `publish_via_partition_root = true` : ''
-  const generated = server.generatedInLog ? `, publish_generated_columns = stored` : ''
-  if (found === undefined) {
-    if (given)
-      throw missingPublication(
-        name,
-        `CREATE PUBLICATION ${quoteIdent(name)} FOR TABLE ${list} WITH (${root}${generated});`,
-      )
-    await connection
-      .query(
-        `create publication ${quoteIdent(name)} for table ${list} with (publish = 'insert, update, delete, truncate', ${root}${generated})`,
-      )
-      .catch((error: unknown) => {
-        throw publicationDenied(
-          error,
-          connection,
-          `CREATE PUBLICATION ${quoteIdent(name)} FOR TABLE ${list} WITH (${root}${generated});`,
-        )
-      })
-    return
-  }
-  const [all, publishes] = found
-  if (publishes !== 't') {
-    const fix = `ALTER PUBLICATION ${quoteIdent(name)} SET (publish = 'insert, update, delete, truncate');`
-    throw missingPublication(name, fix, 'does not publish every kind of change')
-  }
-  if (all === 'true') return
-  const members = await connection.query(`select schemaname, tablename from pg_publication_tables where pubname = $1`, [
-    name,
-  ])
-  const has = (t: CatalogTable) => members.some(([ns, n]) => ns === t.schema.namespace && n === t.schema.name)
-  const missing = tables.filter((t) => !has(t))
-  const add = missing.map(tableName).join(', ')
-  if (missing.length > 0) {
-    const fix = `ALTER PUBLICATION ${quoteIdent(name)} ADD TABLE ${add};`
-    if (given) throw missingPublication(name, fix, `lacks ${missing.map((t) => t.schema.id).join(', ')}`)
-    await connection.query(`alter publication ${quoteIdent(name)} add table ${add}`).catch((error: unknown) => {
-      throw publicationDenied(error, connection, fix)
-    })
-  }
-  if (given) return
-  const extra = members.filter(([ns, n]) => !tables.some((t) => t.schema.namespace === ns && t.schema.name === n))
-  if (extra.length === 0) return
-  const drop = extra.map(([ns, n]) => `${quoteIdent(ns!)}.${quoteIdent(n!)}`).join(', ')
-  await connection.query(`alter publication ${quoteIdent(name)} drop table ${drop}`)
-}
-
-function missingPublication(name: string, fix: string, why = 'does not exist'): TidemarkError {
-  return new TidemarkError('postgres.publication', {
-    message: `publication ${name} ${why}`,
-    fix: `Run: ${fix}`,
-    at: 'source.publication.name',
-  })
-}
-
-function publicationDenied(error: unknown, connection: PgConnection, fix: string): unknown {
-  if (sqlState(error) !== '42501') return error
-  const { user, database } = connection.options
-  return new TidemarkError('postgres.publication', {
-    message: `user ${user} may not make the publication in ${database}: ${(error as Error).message}`,
-    fix: `Run as the owner of the tables: ${fix} and give its name as publication.name. Or: GRANT CREATE ON DATABASE ${quoteIdent(database)} TO ${quoteIdent(user)}; and make ${user} an owner of the tables.`,
-    cause: error,
-  })
-}
-
 // ---- slot
 
 export interface SlotOptions {
@@ -127,8 +46,27 @@ export interface SlotOptions {
 }
 
 /**
+ * A first start that nothing was written down for must not find a slot: it would be that of another pipeline of this
+ * name, and to take it would lose what that one has not read.
+ */
+export async function requireNoSlot(connection: PgConnection, name: string, pipeline: string): Promise<void> {
+  const [slot] = await connection.query(
+    `select database, active_pid::text, confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1`,
+    [name],
+  )
+  if (slot === undefined) return
+  const [database, pid, confirmed] = slot
+  const use = pid === null ? 'not in use' : `in use by pid ${pid}`
+  throw new TidemarkError('postgres.slot', {
+    message: `replication slot ${name} exists (database ${database}, confirmed up to ${confirmed}, ${use}), but the sink knows nothing of it: another pipeline that is called ${pipeline} seems to read it`,
+    fix: `Give this pipeline another pipeline.name. If nothing reads the slot any more: SELECT pg_drop_replication_slot(${quoteLiteral(name)});`,
+    at: 'pipeline.name',
+  })
+}
+
+/**
  * Makes the slot and returns where it starts. Waits for every transaction that was running, and says for whom. A slot of
- * this name is a leftover of our own unfinished start, because only then is this called.
+ * this name is a leftover of our own unfinished start: see requireNoSlot().
  */
 export async function createSlot(
   connection: PgConnection,

@@ -27,16 +27,9 @@ import { Monitor } from './monitor.js'
 import { connectionOf, type PostgresOptions } from './options.js'
 import type { RelationMessage } from './pgoutput.js'
 import { planKeys } from './plan.js'
-import { readiness } from './readiness.js'
-import {
-  applicationName,
-  checkSlot,
-  createSlot,
-  ownedName,
-  preparePublication,
-  serverFacts,
-  slotBlockers,
-} from './setup.js'
+import { preparePublication } from './publication.js'
+import { partitionNote, readiness } from './readiness.js'
+import { applicationName, checkSlot, createSlot, ownedName, requireNoSlot, serverFacts, slotBlockers } from './setup.js'
 import { PostgresTail } from './tail.js'
 
 /** How often the wait for older transactions looks again, and when it starts to say for whom it waits (1.10 j). */
@@ -83,11 +76,14 @@ export class PostgresSource implements Source {
     this.#marks = new DurableMark(this.#marksConnection)
     this.#monitor = new Monitor(this.#connection, signal)
     this.#server = await serverFacts(this.#control)
+    if (context.durable && context.first) await requireNoSlot(this.#control, this.#slot, this.#pipeline)
     const tables = await readTables(this.#control, this.#options, this.#server)
     const problems = await readiness(this.#control, this.#options, this.#server, tables)
     const first = problems.find((p) => p.level === 'problem')
     if (first)
       throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
+    const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+    if (roots.length > 0) context.note(partitionNote(roots).message)
     for (const table of tables) {
       this.#catalog.set(table.oid, table)
       const { generatedDropped, schema } = table
@@ -116,14 +112,15 @@ export class PostgresSource implements Source {
   }
 
   async prepare(_options: Abortable): Promise<void> {
-    const tables = [...this.#catalog.values()]
-    await preparePublication(
-      this.#control,
-      this.#publication,
-      tables,
-      this.#server,
-      this.#options['publication.name'] !== undefined,
-    )
+    const { durable, known } = this.#context
+    await preparePublication(this.#control, {
+      name: this.#publication,
+      tables: [...this.#catalog.values()],
+      server: this.#server,
+      given: this.#options['publication.name'] !== undefined,
+      known: new Set(known),
+      keep: !durable,
+    })
   }
 
   async createLog({ signal }: Abortable): Promise<Position> {

@@ -22,7 +22,7 @@ export function sourceCase(
       const probes: Probe[] = []
       try {
         await body(db, async (pipeline = PIPELINE) => {
-          const probe = await Probe.open(db, pipeline)
+          const probe = await Probe.open(db, pipeline, probes.length === 0)
           probes.push(probe)
           return probe
         })
@@ -57,10 +57,17 @@ export class Probe {
     this.identity = identity
   }
 
-  static async open(db: SourceDatabase, pipeline: string): Promise<Probe> {
+  static async open(db: SourceDatabase, pipeline: string, first: boolean): Promise<Probe> {
     const source = db.source(pipeline)
     const signal = new AbortController().signal
-    const { tables, identity } = await source.open({ pipeline, durable: true, known: [], signal, note: () => {} })
+    const { tables, identity } = await source.open({
+      pipeline,
+      durable: true,
+      first,
+      known: [],
+      signal,
+      note: () => {},
+    })
     assert.deepEqual(
       tables.map((t) => t.schema.id),
       [db.table],

@@ -197,7 +197,6 @@ async function configure(connection: PgConnection, options: PostgresSinkOptions)
      SET lock_timeout = ${Math.ceil(options['lock.timeout'])};
      SET default_transaction_isolation = 'read committed';
      SET default_transaction_deferrable = off;
-     SET row_security = off;
      SET jit = off`,
   )
 }
