@@ -94,11 +94,12 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   let commits = 0
   let everStarted = false
   let run: PipelineRun | null = null
+  let lastClaim: string | undefined
   const report = () => options.onProgress?.(run?.progress() ?? idleProgress(metrics))
   const ticker = options.onProgress ? setInterval(report, PROGRESS_INTERVAL_MS) : null
   try {
     for (;;) {
-      run = new PipelineRun(settings)
+      run = new PipelineRun({ ...settings, lastClaim })
       try {
         const outcome = await run.run()
         report()
@@ -114,6 +115,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
         const error = toError(thrown)
         if (isAbort(thrown, options.signal)) return stopped(metrics, run)
         everStarted ||= run.started
+        lastClaim = run.claim ?? lastClaim
         if (metrics.checkpoints > commits) {
           commits = metrics.checkpoints
           failingSince = null

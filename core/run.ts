@@ -46,6 +46,8 @@ export interface RunSettings {
   readonly heartbeatIntervalMs: number
   readonly state: StateStore | null
   readonly signal: AbortSignal
+  /** The sink claim of the attempt before this one. */
+  readonly lastClaim?: string | undefined
   readonly note: (line: string) => void
   readonly clock: Clock
   readonly metrics: Metrics
@@ -64,6 +66,8 @@ export class PipelineRun {
   /** True once everything was opened: failures before that are not worth another attempt. */
   started = false
   snapshotAlreadyComplete = false
+  /** What the sink session is claimed as, once it is. */
+  claim: string | undefined
   readonly #o: RunSettings
   /** Ends every task of this attempt. */
   readonly #end = new AbortController()
@@ -99,7 +103,13 @@ export class PipelineRun {
     let source: Source | null = null
     try {
       this.#sink = this.#o.sink()
-      session = this.#session = await this.#sink.open({ pipeline: this.#o.name, signal: opening, note: this.#o.note })
+      session = this.#session = await this.#sink.open({
+        pipeline: this.#o.name,
+        lastClaim: this.#o.lastClaim,
+        signal: opening,
+        note: this.#o.note,
+      })
+      this.claim = session.claim
       step('start.sink-fenced')
       source = this.#source = this.#o.source()
       await this.#start(opening)

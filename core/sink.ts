@@ -17,6 +17,11 @@ export interface SinkTraits {
 
 export interface SinkOpenContext extends Abortable {
   readonly pipeline: string
+  /**
+   * `claim` of this process's last session. Whoever claimed the target since is the rightful owner, so open() then
+   * throws `sink.fenced` instead of taking it back: a process that slept must not fence its successor.
+   */
+  readonly lastClaim?: string | undefined
   readonly note: (line: string) => void
 }
 
@@ -27,6 +32,8 @@ export interface Sink extends SinkTraits {
 }
 
 export interface SinkSession {
+  /** Names this session's claim among all that were ever made; absent where there is nothing to claim. */
+  readonly claim?: string
   /** The last committed checkpoint, exactly as given to commit(); null on a first start. */
   readonly checkpoint: string | null
   /**

@@ -83,8 +83,8 @@ export const signal: AbortSignal = new AbortController().signal
 export const PIPELINE = 'contract'
 
 /** A session that is ready to write. */
-export async function start(target: SinkTarget, pipeline = PIPELINE): Promise<SinkSession> {
-  const session = await target.sink(pipeline).open({ pipeline, signal, note: () => {} })
+export async function start(target: SinkTarget, pipeline = PIPELINE, lastClaim?: string): Promise<SinkSession> {
+  const session = await target.sink(pipeline).open({ pipeline, lastClaim, signal, note: () => {} })
   const first = new Set(session.checkpoint === null ? [ITEMS.id] : [])
   await session.prepare([ITEMS], { signal, first, source: { identity: {}, tables: [] } })
   return session

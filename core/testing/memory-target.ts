@@ -16,8 +16,9 @@ export class MemoryTarget {
       connector: 'memory-target',
       guarantee: 'exactly-once',
       completesMoves: true,
-      open: async ({ pipeline, signal }) => {
+      open: async ({ pipeline, lastClaim, signal }) => {
         signal.throwIfAborted()
+        if (lastClaim !== undefined && lastClaim !== `${this.#epochs.get(pipeline)}`) throw fenced()
         const epoch = (this.#epochs.get(pipeline) ?? 0) + 1
         this.#epochs.set(pipeline, epoch)
         return this.#session(pipeline, epoch)
@@ -34,9 +35,10 @@ export class MemoryTarget {
     let closed = false
     const owned = () => {
       if (!closed && epoch === this.#epochs.get(pipeline)) return
-      throw new TidemarkError('sink.fenced', { message: 'another session owns the target', fix: 'Run one.' })
+      throw fenced()
     }
     return {
+      claim: `${epoch}`,
       checkpoint: this.#checkpoints.get(pipeline) ?? null,
       prepare: async () => {},
       write: async (batches, { signal }) => {
@@ -82,4 +84,8 @@ export class MemoryTarget {
       after!.map((value, i) => (value === undefined ? old?.[i] : value)),
     )
   }
+}
+
+function fenced(): TidemarkError {
+  return new TidemarkError('sink.fenced', { message: 'another session owns the target', fix: 'Run one.' })
 }

@@ -147,6 +147,19 @@ export const EXACTLY_ONCE_CASES: readonly Case[] = [
     assert.equal(last.checkpoint, 'one')
     await last.close()
   }),
+  sinkCase('an owner that lost its session does not take the target back from a successor', async (target) => {
+    const slept = await start(target)
+    await put(slept, 'one', log([insert(item(1))]))
+    await slept.close()
+    const again = await start(target, PIPELINE, slept.claim)
+    await put(again, 'two', log([insert(item(2))]))
+    await again.close()
+    const heir = await start(target)
+    await assert.rejects(async () => start(target, PIPELINE, again.claim), { code: 'sink.fenced', retriable: false })
+    await put(heir, 'three', log([insert(item(3))]))
+    await heir.close()
+    await shows(target, [insert(item(1)), insert(item(2)), insert(item(3))])
+  }),
   sinkCase('another pipeline does not take the checkpoint (S10)', async (target) => {
     const mine = await start(target)
     await put(mine, 'mine', log([insert(item(1))]))

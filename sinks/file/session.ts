@@ -26,6 +26,7 @@ interface Open {
 
 export class FileSession implements SinkSession {
   readonly checkpoint: string | null
+  readonly claim: string
   readonly #folder: Folder
   readonly #format: EventFormat
   readonly #sizeMax: number
@@ -57,6 +58,7 @@ export class FileSession implements SinkSession {
     this.#sizeMax = sizeMax
     this.#number = owned.number
     this.#epoch = owned.manifest.epoch
+    this.claim = `${owned.manifest.epoch}`
     this.#pipeline = owned.manifest.pipeline
     this.#closed = [...owned.manifest.segments]
     this.#previous = owned.manifest.previous
@@ -68,29 +70,17 @@ export class FileSession implements SinkSession {
     path: string,
     format: EventFormat,
     sizeMax: number,
-    { pipeline }: SinkOpenContext,
+    context: SinkOpenContext,
   ): Promise<FileSession> {
     const folder = new Folder(path)
     await folder.make()
-    for (;;) {
-      const last = await folder.newest()
-      if (last !== null && last.manifest.pipeline !== pipeline) {
-        throw new TidemarkError('file.other_pipeline', {
-          message: `folder ${path} belongs to pipeline ${last.manifest.pipeline}`,
-          fix: 'Give this pipeline a folder of its own.',
-          at: 'sink.path',
-        })
+    try {
+      for (;;) {
+        const owned = await claim(folder, context)
+        if (owned !== null) return new FileSession(folder, format, sizeMax, owned)
       }
-      const number = (last?.number ?? 0) + 1
-      const state = last?.manifest ?? { version: 1 as const, pipeline, checkpoint: null, segments: [] }
-      const manifest: Manifest = { ...state, epoch: number }
-      const published = await folder.publish(number, manifest, `draft-${number}-claim-${process.pid}`)
-      step('file.claimed')
-      const numbers = await folder.numbers()
-      // Another owner claimed at the same time, or this number had been used and pruned before.
-      if (!published || numbers.at(-1) !== number) continue
-      await folder.sweep(number, new Set((await folder.segments(manifest)).map((s) => s.file)))
-      return new FileSession(folder, format, sizeMax, { number, manifest })
+    } catch (thrown) {
+      throw thrown instanceof TidemarkError ? thrown : failed(path, toError(thrown))
     }
   }
 
@@ -205,10 +195,7 @@ export class FileSession implements SinkSession {
     const numbers = await this.#folder.numbers()
     // A number that was used and pruned can be linked again by an owner that slept, so the highest must be ours.
     if (!published || numbers.at(-1) !== number) {
-      throw new TidemarkError('sink.fenced', {
-        message: `another process owns folder ${this.#folder.path} now (manifest ${numbers.at(-1)})`,
-        fix: 'Nothing of this run is lost: the other process goes on from the last checkpoint. Run one process per pipeline.',
-      })
+      throw fenced(this.#folder.path, numbers.at(-1))
     }
     this.#number = number
     await this.#folder.prune(numbers)
@@ -225,6 +212,38 @@ export class FileSession implements SinkSession {
       throw error
     }
   }
+}
+
+/** Null: another owner claimed at the same time, or the number had been used and pruned before. */
+async function claim(
+  folder: Folder,
+  { pipeline, lastClaim }: SinkOpenContext,
+): Promise<{ number: number; manifest: Manifest } | null> {
+  const last = await folder.newest()
+  if (last !== null && last.manifest.pipeline !== pipeline) {
+    throw new TidemarkError('file.other_pipeline', {
+      message: `folder ${folder.path} belongs to pipeline ${last.manifest.pipeline}`,
+      fix: 'Give this pipeline a folder of its own.',
+      at: 'sink.path',
+    })
+  }
+  if (lastClaim !== undefined && `${last?.manifest.epoch}` !== lastClaim) throw fenced(folder.path, last?.number)
+  const number = (last?.number ?? 0) + 1
+  const state = last?.manifest ?? { version: 1 as const, pipeline, checkpoint: null, segments: [] }
+  const manifest: Manifest = { ...state, epoch: number }
+  const published = await folder.publish(number, manifest, `draft-${number}-claim-${process.pid}`)
+  step('file.claimed')
+  const numbers = await folder.numbers()
+  if (!published || numbers.at(-1) !== number) return null
+  await folder.sweep(number, new Set((await folder.segments(manifest)).map((s) => s.file)))
+  return { number, manifest }
+}
+
+function fenced(path: string, number: number | undefined): TidemarkError {
+  return new TidemarkError('sink.fenced', {
+    message: `another process owns folder ${path} now (manifest ${number})`,
+    fix: 'Nothing of this run is lost: the other process goes on from the last checkpoint. Run one process per pipeline.',
+  })
 }
 
 async function append(handle: FileHandle, bytes: Buffer): Promise<Buffer> {

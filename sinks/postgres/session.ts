@@ -15,7 +15,7 @@ import { problemError } from './create.js'
 import { type PostgresSinkOptions, pgOptions } from './options.js'
 import type { TablePlan } from './plan.js'
 import { refused } from './refusal.js'
-import { beginOwned, createState, fence, LOCK_DDL, saveCheckpoint } from './state.js'
+import { beginOwned, createState, fence, fenced, LOCK_DDL, saveCheckpoint } from './state.js'
 import { type CapturedSource, Targets } from './targets.js'
 
 /** An open transaction that nobody works on holds the successor up; the server ends it after this. */
@@ -23,6 +23,7 @@ const IDLE_IN_TRANSACTION_MS = 60_000
 
 export class PostgresSession implements SinkSession {
   readonly checkpoint: string | null
+  readonly claim: string
   readonly #pipeline: string
   readonly #epoch: string
   readonly #connection: PgConnection
@@ -49,20 +50,24 @@ export class PostgresSession implements SinkSession {
     this.#options = options
     this.#pipeline = owned.pipeline
     this.#epoch = owned.epoch
+    this.claim = owned.epoch
     this.checkpoint = owned.checkpoint
     this.#targets = new Targets(connection, options)
     this.#applier = new Applier(connection, (schema) => this.#plan(schema))
   }
 
   /** I6: fences every older owner, waits for what it has under way, then reads back. */
-  static async open(options: PostgresSinkOptions, { pipeline, signal }: SinkOpenContext): Promise<PostgresSession> {
+  static async open(
+    options: PostgresSinkOptions,
+    { pipeline, lastClaim, signal }: SinkOpenContext,
+  ): Promise<PostgresSession> {
     const cut = new AbortController()
     return await abortable(signal, cut, async () => {
       const connection = await connectPg(pgOptions(options, pipeline), { signal: cut.signal })
       try {
         await configure(connection, options)
         await createState(connection)
-        const owned = await fence(connection, pipeline, Math.ceil(options['fence.timeout']))
+        const owned = await fence(connection, pipeline, Math.ceil(options['fence.timeout']), lastClaim)
         step('pg-sink.fenced')
         return new PostgresSession(connection, cut, options, { pipeline, ...owned })
       } catch (error) {
@@ -170,13 +175,6 @@ async function abortable<T>(signal: AbortSignal, cut: AbortController, work: () 
   } finally {
     signal.removeEventListener('abort', abort)
   }
-}
-
-function fenced(pipeline: string): TidemarkError {
-  return new TidemarkError('sink.fenced', {
-    message: `another process has taken over pipeline ${pipeline}, or it was dropped`,
-    fix: 'Stop one of the processes, or give one of them another pipeline.name.',
-  })
 }
 
 async function configure(connection: PgConnection, options: PostgresSinkOptions): Promise<void> {

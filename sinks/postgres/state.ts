@@ -45,7 +45,12 @@ export interface Owned {
 }
 
 /** Takes the pipeline over: waits for what its last owner has under way, then ends that owner's backend. */
-export async function fence(connection: PgConnection, pipeline: string, waitMs: number): Promise<Owned> {
+export async function fence(
+  connection: PgConnection,
+  pipeline: string,
+  waitMs: number,
+  lastEpoch: string | undefined,
+): Promise<Owned> {
   const name = quoteLiteral(pipeline)
   // Epochs start at the time, so that a dropped pipeline of the same name never gets one that an old owner still has.
   await connection.query(
@@ -53,26 +58,31 @@ export async function fence(connection: PgConnection, pipeline: string, waitMs: 
      ON CONFLICT (pipeline) DO NOTHING`,
   )
   try {
-    return await raiseEpoch(connection, name, waitMs)
+    return await raiseEpoch(connection, name, waitMs, lastEpoch)
   } catch (error) {
     if (sqlState(error) !== LOCK_NOT_AVAILABLE) throw error
   }
   await terminateOwner(connection, name, pipeline)
   try {
-    return await raiseEpoch(connection, name, TERMINATED_WAIT_MS)
+    return await raiseEpoch(connection, name, TERMINATED_WAIT_MS, lastEpoch)
   } catch (error) {
     if (sqlState(error) !== LOCK_NOT_AVAILABLE) throw error
     throw await blocked(connection, pipeline, 'it is still there after the last owner was terminated', error)
   }
 }
 
-async function raiseEpoch(connection: PgConnection, name: string, waitMs: number): Promise<Owned> {
+async function raiseEpoch(
+  connection: PgConnection,
+  name: string,
+  waitMs: number,
+  lastEpoch: string | undefined,
+): Promise<Owned> {
   try {
     const [row] = await connection.query(
       `BEGIN; SET LOCAL lock_timeout = ${waitMs};
        UPDATE ${STATE_TABLE} SET epoch = epoch + 1, owner_pid = pg_backend_pid(), updated_at = now(),
          owner_started = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())
-       WHERE pipeline = ${name} RETURNING epoch, checkpoint`,
+       WHERE pipeline = ${name} ${lastEpoch === undefined ? '' : `AND epoch = ${lastEpoch}`} RETURNING epoch, checkpoint`,
     )
     await connection.query('COMMIT')
     if (row) return { epoch: row[0]!, checkpoint: row[1]! }
@@ -80,9 +90,17 @@ async function raiseEpoch(connection: PgConnection, name: string, waitMs: number
     await connection.query('ROLLBACK').catch(() => {})
     throw error
   }
+  if (lastEpoch !== undefined) throw fenced(name)
   throw new TidemarkError('sink.fenced', {
     message: `the checkpoint row of pipeline ${name} was removed while this process started`,
     retriable: true,
+  })
+}
+
+export function fenced(pipeline: string): TidemarkError {
+  return new TidemarkError('sink.fenced', {
+    message: `another process has taken over pipeline ${pipeline}, or it was dropped`,
+    fix: 'Stop one of the processes, or give one of them another pipeline.name.',
   })
 }
 
