@@ -92,7 +92,7 @@ async function targets(
       pipeline: config.name,
       durable: true,
       first: false,
-      known: [],
+      known: new Map(),
       note: () => {},
       signal,
     })

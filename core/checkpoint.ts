@@ -34,6 +34,8 @@ export interface SavedTable {
   readonly started: boolean
   /** 1.10 j: no cut of the table is in a checkpoint yet. */
   readonly added?: true
+  /** What the source said of the table, see Source.tag. */
+  readonly tag?: string
   readonly ranges: readonly SavedRange[]
 }
 

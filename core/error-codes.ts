@@ -106,6 +106,14 @@ export const ERROR_CODES = {
   'postgres.slot': { exit: 3, when: 'The replication slot is gone, was invalidated, or belongs to something else.' },
   'postgres.slot_blocked': { exit: 3, when: 'The slot could not be made because older transactions stayed open.' },
   'postgres.slot_held': { exit: 3, when: 'Another process reads the replication slot.' },
+  'postgres.rewritten': {
+    exit: 3,
+    when: 'ALTER TABLE changed rows that were copied already, which no log shows.',
+  },
+  'postgres.table_recreated': {
+    exit: 3,
+    when: 'A captured table was dropped or renamed and another one made under its name.',
+  },
   'postgres.table_gone': { exit: 3, when: 'A captured table was dropped or renamed.' },
   'postgres.table_renamed': { exit: 1, when: 'A captured table was renamed while the pipeline ran.' },
   'postgres.tls': {

@@ -6,7 +6,13 @@
  */
 import { setMaxListeners } from 'node:events'
 import { Channel } from './channel.js'
-import { CHECKPOINT_VERSION, type CheckpointState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import {
+  CHECKPOINT_VERSION,
+  type CheckpointState,
+  readCheckpoint,
+  type SavedTable,
+  writeCheckpoint,
+} from './checkpoint.js'
 import { type Clock, Wake } from './clock.js'
 import { TidemarkError, toError } from './errors.js'
 import { ask, logQuestions } from './locate.js'
@@ -142,7 +148,8 @@ export class PipelineRun {
     const { name, state, transform, mode } = this.#o
     const text = this.#session.checkpoint ?? (this.#sink.guarantee === 'none' && state ? await state.read() : null)
     const saved = text === null ? null : readCheckpoint(text)
-    const known = saved?.phase === 'running' ? (Object.keys(saved.tables) as TableId[]) : []
+    const before = saved?.phase === 'running' ? Object.entries(saved.tables) : []
+    const known = new Map(before.map(([id, { tag }]) => [id as TableId, tag ?? null]))
     this.#opened = await this.#source.open({
       pipeline: name,
       durable: this.durable,
@@ -428,8 +435,15 @@ export class PipelineRun {
 
   #barrier(): Barrier {
     const merger = this.#merger
-    const checkpoint: CheckpointState = { ...this.#header(), phase: 'running', ...merger.checkpoint() }
+    const state = merger.checkpoint()
+    const tables = Object.fromEntries(Object.entries(state.tables).map(([id, saved]) => [id, this.#tagged(id, saved)]))
+    const checkpoint: CheckpointState = { ...this.#header(), phase: 'running', ...state, tables }
     return { checkpoint, ordinal: merger.ordinal, snapshotDone: merger.snapshotDone, final: this.#stopping }
+  }
+
+  #tagged(id: string, saved: SavedTable): SavedTable {
+    const tag = this.#source.tag?.(id as TableId) ?? null
+    return tag === null ? saved : { ...saved, tag }
   }
 
   #header(): Pick<CheckpointState, 'version' | 'pipeline' | 'connector' | 'source'> {

@@ -137,8 +137,8 @@ export interface OpenContext extends Abortable {
   readonly durable: boolean
   /** Nothing was ever written down for this pipeline, not even that a start was tried: what it would own must not exist yet. */
   readonly first: boolean
-  /** Tables of the checkpoint that this run resumes, empty on a first start. */
-  readonly known: readonly TableId[]
+  /** Tables of the checkpoint that this run resumes with what tag() said of each; empty on a first start. */
+  readonly known: ReadonlyMap<TableId, string | null>
   /** Called for every note a user should see, one line. */
   readonly note: (line: string) => void
 }
@@ -155,6 +155,11 @@ export interface Source {
   resumeLog(position: Position, options: Abortable): Promise<void>
   /** The log from `position` on. May be called once. Throws when the connection ends. */
   tail(position: Position, options: Abortable): AsyncIterable<LogBatch>
+  /**
+   * What the source must know of the table on a resume to see that it is another one, or was changed past the log.
+   * Kept in every checkpoint, so short; null: nothing yet.
+   */
+  tag?(table: TableId): string | null
   /** I1: everything before this position is durable in the sink; the source may forget it. Never throws, never waits. */
   release(position: Position): void
   /** A new connection for chunk reads. */

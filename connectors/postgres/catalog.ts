@@ -80,7 +80,8 @@ select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a
   case when co.oid is null then null else quote_ident(cn.nspname) || '.' || quote_ident(co.collname) end,
   case when co.oid is null then false else coalesce(co.collisdeterministic, true) and (
     (co.collprovider = 'd' and db.datcollate in ('C', 'POSIX') and dbp.provider = 'c') or (co.collprovider <> 'd' and co.collcollate in ('C', 'POSIX'))
-    or co.collname in ('C', 'POSIX', 'ucs_basic')) end
+    or co.collname in ('C', 'POSIX', 'ucs_basic')) end,
+  case when a.atthasmissing then (a.attmissingval::text::text[])[1] end
 from pg_attribute a
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 left join pg_collation co on co.oid = a.attcollation
@@ -164,6 +165,7 @@ function catalogTable(
     type: types.columnType(Number(a[3]), Number(a[4])),
     nullable: a[5] !== 't',
     generated: a[6] !== '',
+    ...(a[10] == null ? {} : { filled: a[10] }),
     defaultValue: constantDefault(a[7] ?? null),
   }))
   const primary = keys.find((k) => k[1] === 't')

@@ -115,6 +115,12 @@ export const postgresOptions = z.strictObject({
     .describe(
       'Generated columns before PostgreSQL 18, which its log leaves out. drop: left out of rows and changes alike.',
     ),
+  'table.rewrites': z
+    .enum(['stop', 'ignore'])
+    .default('stop')
+    .describe(
+      'ALTER TABLE that rewrites rows which were copied already, or replaces a column: no log shows what became of their values. ignore: they did not change.',
+    ),
   'heartbeat.interval': duration()
     .default(HEARTBEAT_MS_DEFAULT)
     .describe('How often the log position is moved on while captured tables are idle.'),

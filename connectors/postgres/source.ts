@@ -31,6 +31,7 @@ import { preparePublication } from './publication.js'
 import { partitionNote, readiness } from './readiness.js'
 import { applicationName, checkSlot, createSlot, ownedName, requireNoSlot, serverFacts, slotBlockers } from './setup.js'
 import { PostgresTail } from './tail.js'
+import { TableWatch } from './watch.js'
 
 /** How often the wait for older transactions looks again, and when it starts to say for whom it waits (1.10 j). */
 const ADMIT_POLL_MS = 250
@@ -53,6 +54,7 @@ export class PostgresSource implements Source {
   #xidBase = 0n
   #walSenderTimeoutMs = 0
   #tail: PostgresTail | null = null
+  #watch!: TableWatch
   #released: Position | null = null
 
   constructor(options: PostgresOptions, pipeline: string) {
@@ -77,7 +79,14 @@ export class PostgresSource implements Source {
     this.#monitor = new Monitor(this.#connection, signal)
     this.#server = await serverFacts(this.#control)
     if (context.durable && context.first) await requireNoSlot(this.#control, this.#slot, this.#pipeline)
-    const tables = await readTables(this.#control, this.#options, this.#server)
+    const read = await readTables(this.#control, this.#options, this.#server)
+    this.#watch = new TableWatch(
+      this.#control,
+      read.map(({ oid, schema: { id, namespace, name } }) => ({ oid, id, namespace, name })),
+      { ignoreRewrites: this.#options['table.rewrites'] === 'ignore', note: context.note },
+    )
+    await this.#watch.resume(context.known)
+    const tables = read.map((table) => this.#named(table))
     const problems = await readiness(this.#control, this.#options, this.#server, tables)
     const first = problems.find((p) => p.level === 'problem')
     if (first)
@@ -118,16 +127,22 @@ export class PostgresSource implements Source {
       tables: [...this.#catalog.values()],
       server: this.#server,
       given: this.#options['publication.name'] !== undefined,
-      known: new Set(known),
+      known: new Set(known.keys()),
       keep: !durable,
     })
   }
 
   async createLog({ signal }: Abortable): Promise<Position> {
     const { durable, note } = this.#context
-    if (!durable) return this.#newTail().start(null, { signal })
+    if (!durable) {
+      const position = await this.#newTail().start(null, { signal })
+      await this.#watch.begin()
+      return position
+    }
     const timeoutMs = parseDurationMs(this.#options['slot.create.timeout']) ?? 0
-    return createSlot(this.#control, this.#server, { name: this.#slot, timeoutMs, signal, note })
+    const position = await createSlot(this.#control, this.#server, { name: this.#slot, timeoutMs, signal, note })
+    await this.#watch.begin()
+    return position
   }
 
   async resumeLog(position: Position, { signal }: Abortable): Promise<void> {
@@ -136,7 +151,10 @@ export class PostgresSource implements Source {
 
   async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
     if (this.#tail === null) await this.#newTail().start(position, { signal })
-    yield* this.#tail!.run({ signal })
+    for await (const batch of this.#tail!.run({ signal })) {
+      this.#watch.passed(batch)
+      yield batch
+    }
   }
 
   #newTail(): PostgresTail {
@@ -151,6 +169,20 @@ export class PostgresSource implements Source {
     })
     if (this.#released !== null) this.#tail.release(this.#released)
     return this.#tail
+  }
+
+  tag(table: TableId): string | null {
+    return this.#watch.tag(table)
+  }
+
+  /** Columns that were renamed since the pipeline knew them say so. */
+  #named(table: CatalogTable): CatalogTable {
+    const { schema } = table
+    const former = schema.columns.map((c) => this.#watch.formerName(schema.id, c.name))
+    if (former.every((name) => name === undefined)) return table
+    const columns = schema.columns.map((c, i) => (former[i] === undefined ? c : { ...c, formerName: former[i] }))
+    const { database, namespace, name, key } = schema
+    return { ...table, schema: makeSchema({ database, namespace, name, columns, key }) }
   }
 
   release(position: Position): void {
@@ -170,8 +202,9 @@ export class PostgresSource implements Source {
         fix: 'Restore it, or take it out of `tables`.',
       })
     }
-    this.#catalog.set(table.oid, table)
-    return toSourceTable(table)
+    const named = this.#named(table)
+    this.#catalog.set(table.oid, named)
+    return toSourceTable(named)
   }
 
   async plan(table: SourceTable, range: KeyRange, rows: number, count: number): Promise<readonly Key[]> {
@@ -220,6 +253,7 @@ export class PostgresSource implements Source {
 
   /** Makes the log move in this database, so that positions advance while captured tables are idle (T60). */
   async heartbeat(_options: Abortable): Promise<void> {
+    await this.#watch.look()
     await this.#control.query(`select pg_logical_emit_message(false, 'tidemark', '')`)
   }
 
@@ -248,7 +282,9 @@ export class PostgresSource implements Source {
       relation.columns.map((c) => `${c.typeOid}`),
     )
     const types = relation.columns.map((c) => this.#types.columnType(c.typeOid, c.typmod))
-    const [now = known] = await readTables(this.#control, this.#options, this.#server, schema.id)
+    await this.#watch.look()
+    const [read] = await readTables(this.#control, this.#options, this.#server, schema.id)
+    const now = read === undefined ? known : this.#named(read)
     for (const table of [known, now]) {
       const same = relation.columns.length === table.schema.columns.length
       if (

@@ -64,7 +64,7 @@ export class Probe {
       pipeline,
       durable: true,
       first,
-      known: [],
+      known: new Map(),
       signal,
       note: () => {},
     })

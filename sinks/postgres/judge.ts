@@ -1,7 +1,7 @@
 /** Whether an existing target can take a table exactly. Pure: `check` and the start of a run ask the same questions. */
 import type { ErrorCode } from '../../core/error-codes.js'
 import type { TableSchema } from '../../core/model.js'
-import { quoteIdent } from '../../drivers/postgres.js'
+import { quoteIdent, quoteLiteral } from '../../drivers/postgres.js'
 import { keyIndex, type Target, type TargetColumn, type TargetName } from './catalog.js'
 import { holds, typeSql } from './types.js'
 
@@ -52,15 +52,23 @@ function persistence({ sql }: TargetName, target: Target): Problem[] {
 function columns(schema: TableSchema, { sql }: TargetName, target: Target): Problem[] {
   const have = new Map(target.columns.map((c) => [c.name, c]))
   const found: Problem[] = []
-  for (const { name, type } of schema.columns) {
+  for (const { name, type, filled, formerName } of schema.columns) {
     const column = have.get(name)
     const want = typeSql(type, schema.dialect)
     const here = `${sql}: column ${quoteIdent(name)}`
-    if (!column) {
+    if (!column && formerName !== undefined && have.has(formerName)) {
+      found.push({
+        code: 'sink.column_missing',
+        message: `${here} is missing; ${schema.id} has it, and called it ${formerName} before`,
+        fix: `ALTER TABLE ${sql} RENAME COLUMN ${quoteIdent(formerName)} TO ${quoteIdent(name)};`,
+      })
+    } else if (!column) {
+      // Rows that are older than the column show the default it was added with, and no log says so.
+      const value = filled === undefined ? '' : ` DEFAULT ${quoteLiteral(filled)}`
       found.push({
         code: 'sink.column_missing',
         message: `${here} is missing; ${schema.id} has it`,
-        fix: `ALTER TABLE ${sql} ADD COLUMN ${quoteIdent(name)} ${want};`,
+        fix: `ALTER TABLE ${sql} ADD COLUMN ${quoteIdent(name)} ${want}${value};`,
       })
     } else if (!holds(type, schema.dialect, column)) {
       found.push({
