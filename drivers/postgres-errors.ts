@@ -64,6 +64,9 @@ export function classifyPgError(thrown: unknown, where: PgWhere): TidemarkError 
   if (state.startsWith('28')) {
     return make('postgres.auth', `Check user ${where.user} and its password, and the server's pg_hba.conf.`)
   }
+  if (state === '08P01') {
+    return make('postgres.connection', 'If a pooler such as pgbouncer answers there, connect directly to the server.')
+  }
   if (state === '3D000') return make('postgres.no_database', 'Check the database name in the url.')
   if (state === '42501')
     return make(
@@ -74,8 +77,9 @@ export function classifyPgError(thrown: unknown, where: PgWhere): TidemarkError 
 }
 
 function connectionError(error: Error, code: string, server: string): TidemarkError {
-  // pg reports a lost connection and a connect time-out without a code.
-  const lost = RETRIABLE_SOCKET.has(code) || code === ''
+  // pg reports a lost connection and a connect time-out without a code. What TLS finds wrong with a connection that was
+  // open is a broken one too.
+  const lost = RETRIABLE_SOCKET.has(code) || code === '' || code.startsWith('ERR_SSL_')
   const refused = code === 'ECONNREFUSED' || code === 'ENOTFOUND' || code === 'EAI_AGAIN'
   return new TidemarkError('postgres.connection', {
     message: `${server}: ${error.message || code}`,

@@ -74,7 +74,7 @@ function judge(thrown: unknown, options: TlsOptions, tls: boolean, answer: strin
   const error = classifyPgError(thrown, options)
   if (!tls) return { error, refused: answer === 'E' }
   if (answer === 'N') return { error: notOffered(options), refused: true, offered: false }
-  const cause = (error.cause ?? error) as TlsError
+  const cause = error.cause as TlsError | undefined
   if (answer !== 'S' || !isOfTls(cause)) return { error, refused: sqlState(error) === '28000' }
   return { error: cause.code === 'ECONNRESET' ? error : handshakeFailed(cause, options), refused: true }
 }
@@ -88,8 +88,9 @@ interface TlsError extends Error {
 }
 
 /** TLS gives a code and no system call. ECONNRESET so: the server closed the connection within the handshake. */
-function isOfTls(error: TlsError): boolean {
-  if (typeof error.code !== 'string' || sqlState(error) !== null) return false
+function isOfTls(error: TlsError | undefined): error is TlsError {
+  if (typeof error?.code !== 'string' || sqlState(error) !== null) return false
+  if (error.code.startsWith('ERR_')) return /^ERR_(SSL|TLS|OSSL)_/.test(error.code)
   return error.syscall === undefined || error.code === 'EPROTO'
 }
 

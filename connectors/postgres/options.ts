@@ -31,9 +31,15 @@ export const connectionShape = {
   sslrootcert: z
     .string()
     .optional()
-    .describe('PEM file with the authorities that the server certificate is checked against.'),
-  sslcert: z.string().optional().describe('PEM file with the client certificate.'),
-  sslkey: z.string().optional().describe('PEM file with the key of the client certificate.'),
+    .describe('PEM file with the authorities to trust (default ~/.postgresql/root.crt if there), or system.'),
+  sslcert: z
+    .string()
+    .optional()
+    .describe('PEM file with the client certificate (default ~/.postgresql/postgresql.crt if there).'),
+  sslkey: z
+    .string()
+    .optional()
+    .describe('PEM file with its key, without a passphrase (default ~/.postgresql/postgresql.key).'),
   'connect.timeout': duration().optional().describe('How long a connection may take to open (default 30s).'),
 }
 

@@ -38,9 +38,9 @@ export const postgresSinkOptions = z
       .enum(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'])
       .optional()
       .describe('TLS, as in libpq. Default: prefer.'),
-    sslrootcert: text('Path of a PEM file with the certificates to trust.'),
-    sslcert: text('Path of the client certificate (PEM).'),
-    sslkey: text("Path of the client certificate's key (PEM)."),
+    sslrootcert: text('PEM file with the authorities to trust (default ~/.postgresql/root.crt if there), or system.'),
+    sslcert: text('PEM file with the client certificate (default ~/.postgresql/postgresql.crt if there).'),
+    sslkey: text('PEM file with its key, without a passphrase (default ~/.postgresql/postgresql.key).'),
     schema: text('The schema that all tables go to. Default: every table keeps the name of its own schema.'),
     existing: z
       .enum(['refuse', 'upsert', 'truncate'])

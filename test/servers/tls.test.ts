@@ -6,30 +6,17 @@ import { CopyOut, copyIn } from '../../drivers/postgres-copy.js'
 import { ReplicationStream } from '../../drivers/postgres-replication.js'
 import { createDatabase } from '../support/postgres.js'
 import { runTidemark, startTidemark, writePipeline } from '../support/process.js'
-import { startForgetfulProxy, startTlsServer } from '../support/tls.js'
+import { type At, startForgetfulProxy, startTlsServer } from '../support/tls.js'
 import { until } from '../support/until.js'
 
 const signal = new AbortController().signal
 const server = await startTlsServer(t)
 const file = (name: string) => server.certificates.path(name)
 
-interface Case {
-  readonly user?: string
-  readonly host?: string
-  readonly port?: number
-  readonly database?: string
-  readonly [parameter: string]: string | number | undefined
-}
-
-function urlOf({ user = 'anyone', host = 'localhost', port, database, ...parameters }: Case): string {
-  const query = new URLSearchParams(parameters as Record<string, string>)
-  return `postgres://${user}@${host}:${port ?? server.port}/${database ?? 'postgres'}?${query}`
-}
-
 /** Whether the server calls the session encrypted; or how connecting failed. */
-async function connect(options: Case): Promise<boolean | TidemarkError> {
+async function connect(options: At): Promise<boolean | TidemarkError> {
   try {
-    const connection = await connectPg(pgOptionsFromUrl(urlOf(options)), { signal })
+    const connection = await connectPg(pgOptionsFromUrl(server.at(options)), { signal })
     const [row] = await connection.query('select ssl::text from pg_stat_ssl where pid = pg_backend_pid()')
     await connection.close()
     return row![0] === 'true'
@@ -39,7 +26,7 @@ async function connect(options: Case): Promise<boolean | TidemarkError> {
 }
 
 /** One error for users: a code, what happened in one line, what to do. */
-async function refused(t: Test, options: Case, code: string, message: RegExp, fix: RegExp): Promise<void> {
+async function refused(t: Test, options: At, code: string, message: RegExp, fix: RegExp): Promise<void> {
   const error = await connect(options)
   if (!(error instanceof TidemarkError)) {
     t.fail(`connected, or an error without a code: ${error}`)
@@ -121,7 +108,7 @@ t.test('client certificates', async (t) => {
 
 t.test('COPY in both directions, in many pieces', async (t) => {
   const db = await createDatabase(t, { server })
-  const options = pgOptionsFromUrl(urlOf({ user: 'tls_only', database: db.name, sslmode: 'require' }))
+  const options = pgOptionsFromUrl(server.at({ user: 'tls_only', database: db.name, sslmode: 'require' }))
   const connection = await connectPg(options, { signal })
   t.teardown(() => connection.close())
   await connection.query('create table public.t (id int, v text)')
@@ -143,9 +130,9 @@ t.test('a log stream: verified, not slower for its many small records, and no fa
   await db.query('create table t (id int); create publication tls for table t')
   let rows = 0
   let pieces = 0
-  const stream = (options: Case) =>
+  const stream = (options: At) =>
     ReplicationStream.start(
-      pgOptionsFromUrl(urlOf({ user: 'tls_only', database: db.name, sslmode: 'verify-full', ...options })),
+      pgOptionsFromUrl(server.at({ user: 'tls_only', database: db.name, sslmode: 'verify-full', ...options })),
       {
         slot: `tls_${db.name}`,
         publication: 'tls',
@@ -177,7 +164,7 @@ t.test('tidemark sync: log, chunks and sink are all encrypted', async (t) => {
   const { file: pipeline } = writePipeline(t, {
     source: {
       type: 'postgres',
-      url: urlOf({ user: 'tls_only', database: source.name, ...tls }),
+      url: server.at({ user: 'tls_only', database: source.name, ...tls }),
       tables: 'public.t',
       'scan.incremental.snapshot.chunk.size': 500,
     },
@@ -221,20 +208,14 @@ t.test('tidemark sync: log, chunks and sink are all encrypted', async (t) => {
 })
 
 t.test('a pooler that forgets the settings of the session', async (t) => {
-  const url = await startForgetfulProxy(t, server.url)
-  const error = await connectPg(pgOptionsFromUrl(url), { signal }).catch((thrown: unknown) => thrown)
-  t.match(error, { code: 'postgres.session', message: /search_path/, fix: /Connect directly/ })
-  const replication = {
-    slot: 's',
-    publication: 'p',
-    from: 0n,
-    messages: true,
-    temporary: true,
-    statusIntervalMs: 10_000,
+  const port = await startForgetfulProxy(t, server)
+  const slot = { slot: 's', publication: 'p', from: 0n, messages: true, temporary: true, statusIntervalMs: 10_000 }
+  for (const sslmode of ['disable', 'prefer', 'require']) {
+    await refused(t, { port, sslmode }, 'postgres.session', /IntervalStyle.*search_path/, /Connect directly/)
+    const options = pgOptionsFromUrl(server.at({ user: 'postgres', port, sslmode }))
+    const stream = ReplicationStream.start(options, slot, { message: () => {}, drained: () => {} }, signal)
+    await t.rejects(stream, { code: 'postgres.session', fix: /Connect directly/ })
   }
-  const handlers = { message: () => {}, drained: () => {} }
-  const stream = ReplicationStream.start(pgOptionsFromUrl(url), replication, handlers, signal)
-  await t.rejects(stream, { code: 'postgres.session', fix: /Connect directly/ })
 })
 
 t.test('an expired certificate', async (t) => {
@@ -255,7 +236,7 @@ function codeOf(thrown: unknown): string | null {
 }
 
 /** A database on a server that has no TLS. */
-async function withoutTls(t: Test): Promise<Case> {
+async function withoutTls(t: Test): Promise<At> {
   const { url, name } = await createDatabase(t, { version: '15' })
   return { user: 'postgres', host: '127.0.0.1', port: Number(new URL(url).port), database: name }
 }

@@ -4,10 +4,10 @@
  */
 import { execFileSync } from 'node:child_process'
 import { chownSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
-import { connect as connectSocket, createServer } from 'node:net'
+import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { TLSSocket } from 'node:tls'
 import pg from 'pg'
 import { startPostgres, type TestServer } from './postgres.js'
 
@@ -35,6 +35,9 @@ hostnossl all cautious   all scram-sha-256
 hostssl   all cautious   all trust
 hostssl   all certified  all cert
 `
+
+/** Any startup packet is longer. */
+const SSL_REQUEST_BYTES = 8
 
 export class Certificates {
   readonly folder = mkdtempSync(join(tmpdir(), 'tidemark-test-tls-'))
@@ -73,6 +76,16 @@ export interface TlsServer extends TestServer {
   readonly certificates: Certificates
   /** Restarts the server with another certificate. */
   present(leaf: string): Promise<void>
+  at(options: At): string
+}
+
+/** Where and how to connect: parts of a URL. `user` may have a password behind a colon. */
+export interface At {
+  readonly user?: string
+  readonly host?: string
+  readonly port?: number
+  readonly database?: string
+  readonly [parameter: string]: string | number | undefined
 }
 
 export async function startTlsServer(t: Teardown): Promise<TlsServer> {
@@ -100,7 +113,12 @@ export async function startTlsServer(t: Teardown): Promise<TlsServer> {
   put('ca.crt', readFileSync(certificates.path('ca.crt')))
   put('pg_hba.conf', HBA)
   await present('server')
-  return { ...server, port: Number(new URL(server.url).port), certificates, present }
+  const port = Number(new URL(server.url).port)
+  return { ...server, port, certificates, present, at: (options) => urlOf({ port, ...options }) }
+}
+
+function urlOf({ user = 'anyone', host = 'localhost', port, database = 'postgres', ...parameters }: At): string {
+  return `postgres://${user}@${host}:${port}/${database}?${new URLSearchParams(parameters as Record<string, string>)}`
 }
 
 async function asSuperuser(url: string, statements: string | readonly string[]): Promise<void> {
@@ -113,16 +131,31 @@ async function asSuperuser(url: string, statements: string | readonly string[]):
   }
 }
 
-/** What a pooler may do: passes everything on but the `options` of the startup packet. Without TLS. */
-export async function startForgetfulProxy(t: Teardown, url: string): Promise<string> {
+/** What a pooler may do: ends TLS, and passes everything on but the `options` of the startup packet. */
+export async function startForgetfulProxy(t: Teardown, { url, certificates }: TlsServer): Promise<number> {
+  const read = (kind: string) => readFileSync(certificates.path(`server.${kind}`))
+  const identity = { isServer: true, cert: read('crt'), key: read('key') }
   const { hostname, port } = new URL(url)
   const server = createServer((client) => {
     const upstream = connectSocket(Number(port), hostname)
-    client.once('data', (startup) => {
-      upstream.write(withoutOptions(startup))
-      client.pipe(upstream)
+    const forward = (from: Socket) => {
+      from.once('data', (startup) => {
+        upstream.write(withoutOptions(startup))
+        from.pipe(upstream)
+      })
+      upstream.pipe(from)
+    }
+    client.once('data', (first) => {
+      client.pause()
+      if (first.length !== SSL_REQUEST_BYTES) {
+        forward(client)
+        client.unshift(first)
+        client.resume()
+        return
+      }
+      client.write('S')
+      forward(new TLSSocket(client, identity).on('error', () => {}))
     })
-    upstream.pipe(client)
     for (const socket of [client, upstream]) {
       socket.on('error', () => {})
       socket.on('close', () => [client, upstream].map((each) => each.destroy()))
@@ -130,10 +163,7 @@ export async function startForgetfulProxy(t: Teardown, url: string): Promise<str
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => new Promise<void>((resolve) => server.close(() => resolve())))
-  const through = new URL(url)
-  through.port = String((server.address() as AddressInfo).port)
-  through.searchParams.set('sslmode', 'disable')
-  return through.href
+  return (server.address() as AddressInfo).port
 }
 
 /** Length, protocol version, then names and values, each ending in a zero byte, and one more. */
