@@ -67,6 +67,8 @@ t.test('require, which verifies the authority once it has its certificate', asyn
 
 t.test('disable', async (t) => {
   t.equal(await connect({ sslmode: 'disable' }), false)
+  const host = encodeURIComponent(server.dataDir)
+  t.equal(await connect({ sslmode: 'require', host }), false, 'a Unix socket has no TLS, and libpq asks for none')
   await refused(t, { sslmode: 'disable', user: 'tls_only' }, 'postgres.auth', /no encryption/, /sslmode: require/)
 })
 

@@ -25,6 +25,7 @@ const ROLES = `
 
 /** `secret` could come in without TLS and `cautious` with it, whatever the password. */
 const HBA = `
+local     all all            trust
 host      all postgres   all trust
 hostssl   all tls_only   all trust
 hostnossl all plain_only all trust
