@@ -62,12 +62,19 @@ export const definitionSql = (
 ) => `(select md5(string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod,
   a.attnotnull, a.attgenerated), ';' order by a.attnum)) from pg_attribute a where a.attrelid = ${oid} and a.attnum > 0 and not a.attisdropped)`
 
+/** Estimates only, from what the catalog says: the functions for sizes wait for a table's lock. */
 const TABLES_SQL = `
+with recursive leaf(root, relid) as (
+  select oid, oid from pg_class where relkind = 'p' and not relispartition
+  union all select l.root, i.inhrelid from leaf l join pg_inherits i on i.inhparent = l.relid),
+size(oid, rows, bytes) as (
+  select c.oid, c.reltuples::float8, (c.relpages::float8 + coalesce(t.relpages, 0)) * current_setting('block_size')::float8
+  from pg_class c left join pg_class t on t.oid = c.reltoastrelid where c.relkind = 'r')
 select c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
-  case when c.relkind = 'p' then (select sum(greatest(l.reltuples, 0)) from pg_partition_tree(c.oid) t join pg_class l on l.oid = t.relid where t.isleaf)
-    else c.reltuples end::float8::text,
-  case when c.relkind = 'p' then (select sum(pg_table_size(t.relid)) from pg_partition_tree(c.oid) t where t.isleaf)
-    else pg_table_size(c.oid) end::text,
+  case when c.relkind = 'p' then (select sum(greatest(s.rows, 0)) from leaf l join size s on s.oid = l.relid where l.root = c.oid)
+    else (select s.rows from size s where s.oid = c.oid) end::text,
+  case when c.relkind = 'p' then (select sum(s.bytes) from leaf l join size s on s.oid = l.relid where l.root = c.oid)
+    else (select s.bytes from size s where s.oid = c.oid) end::text,
   ${definitionSql('c.oid')}
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'

@@ -18,14 +18,18 @@ export interface TableTag {
   readonly files: Readonly<Record<string, string>>
 }
 
+/** Takes no lock on any table: what DDL is doing to one must not stop the log. */
 const TAGS_SQL = `
+with recursive tree(root, relid) as (
+  select oid, oid from pg_class where oid = any($1::oid[]) or relname = any($3::text[])
+  union all select t.root, i.inhrelid from tree t join pg_class c on c.oid = t.relid and c.relkind = 'p' join pg_inherits i on i.inhparent = t.relid)
 select n.nspname, c.relname, json_build_object('oid', c.oid::int8,
   'columns', (select left(md5(string_agg(concat_ws(',', a.attnum, a.atttypid, a.atttypmod, a.xmin), ';' order by a.attnum)), 12)
     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
   'names', (select json_object_agg(a.attnum, a.attname order by a.attnum) from pg_attribute a
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
-  'files', (select json_object_agg(t.relid::oid::int8, pg_relation_filenode(t.relid)::text) from (
-    select relid from pg_partition_tree(c.oid) where isleaf and c.relkind = 'p' union all select c.oid where c.relkind = 'r') t))::text
+  'files', (select coalesce(json_object_agg(t.relid::int8, pg_relation_filenode(t.relid)::text), '{}') from tree t
+    join pg_class l on l.oid = t.relid where t.root = c.oid and l.relkind = 'r'))::text
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.oid = any($1::oid[]) or (n.nspname, c.relname) in (select * from unnest($2::text[], $3::text[]))`
 
