@@ -161,6 +161,7 @@ class CopyRead implements ChunkRead {
   #stream: CopyOut
   #rows = 0
   #bytes = 0
+  #old = false
   #last: Buffer | null = null
   /** The read was cut short; what still arrives is dropped. */
   #short = false
@@ -187,7 +188,7 @@ class CopyRead implements ChunkRead {
     this.#range = options.range
     this.#limit = options.limit
     const unwatch = monitor.watch(connection.pid, () => this.stop())
-    this.#timers.push(setTimeout(() => this.stop(), options.age))
+    this.#timers.push(setTimeout(() => this.#tooOld(), options.age))
     this.#stream = new CopyOut(connection, sql, (piece, lines) => this.#take(piece, lines))
     const copied = this.#consume().finally(() => {
       this.#finished = true
@@ -222,6 +223,12 @@ class CopyRead implements ChunkRead {
       const rows = pieces.length === 1 ? parseLines(pieces[0]!) : pieces.flatMap(parseLines)
       yield { schema, rows, bytes }
     }
+  }
+
+  /** A row that takes this long by itself must pass once, or the chunk would never get behind it. */
+  #tooOld(): void {
+    if (this.#rows > 0) this.stop()
+    else this.#old = true
   }
 
   stop(): void {
@@ -266,7 +273,7 @@ class CopyRead implements ChunkRead {
     this.#last = kept
     this.#bytes += kept.length
     const full = this.#queue.push(kept, kept.length)
-    if (this.#bytes >= this.#limit.bytesMax) this.stop()
+    if (this.#bytes >= this.#limit.bytesMax || this.#old) this.stop()
     if (full !== undefined && !this.#short) this.#wait(full)
   }
 
