@@ -31,8 +31,10 @@ export class CopyOut {
   #reject: (error: Error) => void = () => {}
   #stream: Socket | null = null
   #parser: ((chunk: Buffer) => void) | null = null
-  #rest: Buffer | null = null
-  #error: Error | null = null
+  /** A message that has not wholly arrived, in pieces: joined once, however large it is. */
+  #rest: Buffer[] = []
+  #restBytes = 0
+  #restWanted = 0
   #paused = false
 
   /** `data` gets whole lines of COPY text, several at a time, and how many they are. The piece may be kept. */
@@ -71,14 +73,14 @@ export class CopyOut {
     connection.query(this.#text)
   }
 
+  /** pg forgets a query that failed, so handleReadyForQuery() does not follow; the next statement waits for it all the same. */
   handleError(error: Error): void {
-    this.#error = error
     this.#giveBack()
+    this.#reject(error)
   }
 
   handleReadyForQuery(): void {
-    if (this.#error === null) this.#resolve()
-    else this.#reject(this.#error)
+    this.#resolve()
   }
 
   handleCommandComplete(): void {}
@@ -87,8 +89,8 @@ export class CopyOut {
 
   /** Strips the frames of CopyData in place; the first other message ends the copy and goes to pg's own parser. */
   readonly #take = (chunk: Buffer): void => {
-    const b = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk])
-    this.#rest = null
+    const b = this.#joined(chunk)
+    if (b === null) return
     let read = 0
     let write = 0
     // The protocol sends one message for each row.
@@ -109,8 +111,25 @@ export class CopyOut {
       }
       read += size
     }
-    if (read < b.length) this.#rest = Buffer.from(b.subarray(read))
+    if (read < b.length) this.#keep(Buffer.from(b.subarray(read)))
     if (lines > 0) this.#data(b.subarray(0, write), lines)
+  }
+
+  /** Null while the message that the rest began with is still incomplete. */
+  #joined(chunk: Buffer): Buffer | null {
+    if (this.#rest.length === 0) return chunk
+    this.#rest.push(chunk)
+    this.#restBytes += chunk.length
+    if (this.#restBytes < this.#restWanted) return null
+    const whole = Buffer.concat(this.#rest)
+    this.#rest = []
+    return whole
+  }
+
+  #keep(rest: Buffer): void {
+    this.#rest = [rest]
+    this.#restBytes = rest.length
+    this.#restWanted = rest.length < HEADER_BYTES ? HEADER_BYTES : rest.readUInt32BE(1) + 1
   }
 
   #giveBack(unread?: Buffer): void {
