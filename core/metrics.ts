@@ -8,7 +8,7 @@ export interface TableProgress {
   readonly rowsEstimated: number | null
   readonly chunksDone: number
   readonly chunksTotal: number | null
-  /** Snapshot rows, log events and bytes handed to the sink in this run. */
+  /** Snapshot rows and log events handed to the sink in this run, and the bytes they became there (or came as, where nothing is encoded). */
   readonly rows: number
   readonly events: number
   readonly bytes: number
@@ -40,11 +40,11 @@ export class Metrics {
   /** Commit time of the newest transaction written since the last commit, microseconds. */
   #newestUs = 0n
 
-  /** `source` is the table's id before routes. */
-  wrote(source: TableId, batch: ChangeBatch): void {
+  /** `source` is the table's id before routes, `bytes` what the batch became in the sink. */
+  wrote(source: TableId, batch: ChangeBatch, bytes: number): void {
     const count = this.tables.get(source) ?? { rows: 0, events: 0, bytes: 0 }
     this.tables.set(source, count)
-    count.bytes += batch.bytes
+    count.bytes += bytes
     if (batch.origin.kind === 'snapshot') {
       if (batch.kind === 'rows') count.rows += batch.changes.length
       return

@@ -356,12 +356,14 @@ export class PipelineRun {
       }
       if (batches.length > 0) {
         step('checkpoint.before-write')
-        await this.#session.write(
+        const encoded = await this.#session.write(
           batches.map((b) => transform.batch(b)),
           { signal },
         )
-        for (const batch of batches) metrics.wrote(batch.schema.id, batch)
-        for (const batch of batches) uncommitted += batch.bytes
+        batches.forEach((batch, i) => {
+          metrics.wrote(batch.schema.id, batch, encoded?.[i] ?? batch.bytes)
+          uncommitted += batch.bytes
+        })
         since ??= clock.now()
       }
       if (barrier !== null) {

@@ -49,8 +49,11 @@ export interface SinkSession {
       readonly source: { readonly identity: SourceIdentity; readonly tables: readonly TableId[] }
     },
   ): Promise<void>
-  /** Batches in order. Resolves when the sink can take more; may hold everything until commit. */
-  write(batches: readonly ChangeBatch[], options: Abortable): Promise<void>
+  /**
+   * Batches in order. Resolves when the sink can take more; may hold everything until commit. A sink that encodes says
+   * how many bytes each batch became, for reports.
+   */
+  write(batches: readonly ChangeBatch[], options: Abortable): Promise<void | readonly number[]>
   /**
    * Makes everything written since the last commit and the checkpoint visible together. Throws `sink.fenced` when no
    * longer the owner. `not-durable`: everything was taken, but the source must not forget it yet.

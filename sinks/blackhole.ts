@@ -29,12 +29,13 @@ export const blackholeSink = defineSink<BlackholeOptions>({
         checkpoint: null,
         async prepare() {},
         async write(batches) {
-          for (const batch of batches) {
+          return batches.map((batch) => {
             const encoded = format.encode(batch)
             events += encoded.events
             total += encoded.bytes.length
             sum = crc32(encoded.bytes, sum)
-          }
+            return encoded.bytes.length
+          })
         },
         async commit() {},
         async close() {

@@ -23,8 +23,14 @@ export const stdoutSink = defineSink<StdoutOptions>({
         checkpoint: null,
         async prepare() {},
         async write(batches) {
+          const sizes: number[] = []
           // The format reuses its buffer, so a line is out before the next batch is encoded.
-          for (const batch of batches) await written(process.stdout, format.encode(batch).bytes)
+          for (const batch of batches) {
+            const { bytes } = format.encode(batch)
+            sizes.push(bytes.length)
+            await written(process.stdout, bytes)
+          }
+          return sizes
         },
         async commit() {},
         async close() {},

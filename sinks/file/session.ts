@@ -94,7 +94,8 @@ export class FileSession implements SinkSession {
     })
   }
 
-  async write(batches: readonly ChangeBatch[]): Promise<void> {
+  async write(batches: readonly ChangeBatch[]): Promise<readonly number[]> {
+    const sizes: number[] = []
     await this.#guard(async () => {
       for (const batch of batches) {
         const segment = await this.#current()
@@ -102,9 +103,11 @@ export class FileSession implements SinkSession {
         this.#pendingBytes += bytes
         segment.bytes += bytes
         segment.events += events
+        sizes.push(bytes)
         if (this.#pendingBytes >= WRITE_BYTES) await this.#flush(segment.handle)
       }
     })
+    return sizes
   }
 
   async commit(checkpoint: string): Promise<void> {

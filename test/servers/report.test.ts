@@ -1,0 +1,42 @@
+/** `--report` against what can be seen from outside: the bytes on stdout, the bytes that a folder's manifest commits. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { committedRows } from '../support/changelog.js'
+import { createDatabase } from '../support/postgres.js'
+import { runTidemark, writePipeline } from '../support/process.js'
+
+interface ReportFile {
+  readonly outcome: string
+  readonly tables: Readonly<Record<string, { rows: number; events: number; bytes: number }>>
+}
+
+const SINKS = { stdout: { type: 'stdout' }, file: { type: 'file', path: '{{DIR}}/out' } } as const
+
+for (const kind of ['stdout', 'file'] as const) {
+  t.test(`${kind}: rows, and bytes as they were encoded`, async (t) => {
+    const source = await createDatabase(t)
+    await source.query(
+      `create table a (id int primary key, v text); insert into a select g, repeat('é', g) from generate_series(1, 40) g;
+       create table b (id int primary key); insert into b values (1), (2)`,
+    )
+    const pipeline = writePipeline(t, {
+      source: { type: 'postgres', url: source.url, tables: 'public.*' },
+      sink: SINKS[kind],
+      pipeline: { name: source.name },
+    })
+    const { code, stdout, stderr } = await runTidemark(t, [
+      'sync',
+      pipeline.file,
+      '--once',
+      '--report',
+      pipeline.path('report.json'),
+    ])
+    t.equal(code, 0, stderr)
+    const { outcome, tables } = JSON.parse(readFileSync(pipeline.path('report.json'), 'utf8')) as ReportFile
+    t.equal(outcome, 'done')
+    t.match(tables, { 'public.a': { rows: 40, events: 0 }, 'public.b': { rows: 2, events: 0 } })
+    const lines = kind === 'stdout' ? stdout : committedRows(pipeline.path('out'))
+    t.equal(tables['public.a']!.bytes + tables['public.b']!.bytes, Buffer.byteLength(lines))
+    if (kind === 'file') await runTidemark(t, ['drop', pipeline.file, '--yes'])
+  })
+}
