@@ -157,7 +157,7 @@ async function sayWhatIsHeld(config: PipelineConfig, log: Log, file: string): Pr
     if (guarantee === 'none' && config.stateFile === null) return
     const signal = AbortSignal.timeout(STATUS_MS_MAX)
     const held = await config.source.definition.status(config.source.options, { ...context, signal })
-    if (held.length === 0) return
+    if (held.every((finding) => finding.level === 'ok')) return
     for (const line of findingLines(held)) log.info(line)
     log.info(`to remove it: tidemark drop ${file}`)
   } catch (error) {

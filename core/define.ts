@@ -28,7 +28,7 @@ export interface SourceDefinition<O = never> {
   readonly options: ZodType<O>
   create(options: O, context: ConnectorContext): Source
   check(options: O, context: ConnectorContext & Abortable): Promise<readonly Finding[]>
-  /** What the source holds for the pipeline (slot, retained log), as findings for `status` and the end of a run. */
+  /** What the source holds for the pipeline (slot, retained log), as findings for `status` and the end of a run; all `ok`: nothing. */
   status(options: O, context: ConnectorContext & Abortable): Promise<readonly Finding[]>
   /** Removes what the pipeline made in the source. Returns a line for each thing removed. Idempotent. */
   drop(options: O, context: ConnectorContext & Abortable): Promise<readonly string[]>

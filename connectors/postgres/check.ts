@@ -146,7 +146,7 @@ async function slot(connection: PgConnection, options: PostgresOptions, pipeline
      from pg_replication_slots where slot_name = $1`,
     [name],
   )
-  if (row === undefined) return [{ level: 'info', subject: 'slot', message: `${name} does not exist yet` }]
+  if (row === undefined) return [{ level: 'ok', subject: 'slot', message: `${name} does not exist yet` }]
   const [active, pid, held, confirmed, status] = row
   const message = `${name} holds ${held} of WAL, confirmed up to ${confirmed}, ${active === 'true' ? `in use by pid ${pid}` : 'not in use'}`
   if (status === 'lost')

@@ -162,6 +162,9 @@ t.test('the end of a run names what the source holds, when a permanent slot exis
   const failing = async () => Promise.reject(new TidemarkError('core.identity_changed', { message: 'm' }))
   const failed = await runCli(['sync', 'p.yaml'], { ...fakes, cwd: folder(t), run: failing })
   t.match(failed.err, 'to remove it: tidemark drop p.yaml\n', 'also when it fails')
+  fakes.sourceFindings = [{ level: 'ok', subject: 'slot', message: 'tidemark_p does not exist yet' }]
+  const early = await runCli(['sync', 'p.yaml'], { ...fakes, cwd: folder(t), run: failing })
+  t.notMatch(early.err, 'tidemark drop', 'nothing to remove before there is a slot')
 })
 
 t.test('errors have code, place, fix; the stack only on request', async (t) => {
