@@ -17,7 +17,8 @@ export {
   type SourceDefinition,
 } from './core/define.js'
 export { type ErrorCode, type ErrorDetails, type ForeignCode, TidemarkError } from './core/errors.js'
-export { type Bound, type KeyOrder, type KeyRange, LocatedOrder } from './core/key.js'
+export type { Bound, KeyOrder, KeyRange } from './core/key.js'
+export { LocatedOrder, type Places } from './core/located-order.js'
 export {
   type Change,
   type ChangeBatch,

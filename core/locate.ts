@@ -6,14 +6,14 @@
  *   for (let open = logQuestions(merger, batch); open.length > 0; open = logQuestions(merger, batch)) await ask(source, open, options)
  *   merger.log(batch)
  */
-import { LocatedOrder } from './key.js'
+import { LocatedOrder } from './located-order.js'
 import type { Merger } from './merger.js'
 import type { Key } from './model.js'
 import type { Abortable, LogBatch, Source } from './source.js'
 import type { TableMerge } from './table-merge.js'
 
-/** Answers kept per table before they are asked again (I8). */
-const LOCATED_KEYS_MAX = 50_000
+/** Keys and bounds that a table's answers are kept for before those nobody needs any more are forgotten (I8). */
+export const LOCATED_MAX = 200_000
 /** Keys in one query. */
 const LOCATE_KEYS_MAX = 5_000
 
@@ -53,7 +53,7 @@ export function planQuestions(table: TableMerge, keys: readonly Key[]): Question
 export async function ask(source: Source, questions: readonly Question[], options: Abortable): Promise<void> {
   for (const { table, keys, bounds } of questions) {
     const order = table.order as LocatedOrder
-    if (order.size > LOCATED_KEYS_MAX) order.clear()
+    if (order.size > LOCATED_MAX) order.retain(table.locatedKeys())
     for (let i = 0; i < keys.length; i += LOCATE_KEYS_MAX) {
       const some = keys.slice(i, i + LOCATE_KEYS_MAX)
       order.learn(some, bounds, await source.locate(table.table, some, bounds, options))

@@ -8,6 +8,7 @@
  */
 import type { Cut } from './cut.js'
 import type { Bound, KeyOrder, KeyRange } from './key.js'
+import type { Places } from './located-order.js'
 import type { Change, Key, Position, Row, TableId, TableSchema, TxnRef } from './model.js'
 
 export interface Abortable {
@@ -168,13 +169,8 @@ export interface Source {
   refresh(table: TableId, options: Abortable): Promise<SourceTable>
   /** Up to `count` keys that split the range into pieces of about `rows` rows; fewer or none at the end of the table. A hint. */
   plan(table: SourceTable, range: KeyRange, rows: number, count: number, options: Abortable): Promise<readonly Key[]>
-  /** For located orders: signs[i * bounds.length + j] of keys[i] against bounds[j]. */
-  locate(
-    table: SourceTable,
-    keys: readonly Key[],
-    bounds: readonly Key[],
-    options: Abortable,
-  ): Promise<ArrayLike<number>>
+  /** For located orders: the places of keys, and of the bounds themselves, among the bounds. */
+  locate(table: SourceTable, keys: readonly Key[], bounds: readonly Key[], options: Abortable): Promise<Places>
   /** What a snapshot taken now shows: prunes remembered transactions (1.9). */
   visible(options: Abortable): Promise<Cut>
   /**

@@ -11,7 +11,8 @@
  */
 import type { Cut } from './cut.js'
 import { assert, TidemarkError } from './errors.js'
-import { aboveBound, type Bound, inRange, type KeyOrder, type KeyRange, LocatedOrder } from './key.js'
+import { aboveBound, type Bound, inRange, type KeyOrder, type KeyRange } from './key.js'
+import { LocatedOrder } from './located-order.js'
 import { type Change, type Key, keyOf, keyText, type Origin, type Row, type TableSchema, type TxnRef } from './model.js'
 import type { ChunkCut, ChunkRows, SourceTable } from './source.js'
 import { Window } from './window.js'
@@ -338,7 +339,7 @@ export class TableMerge {
   #release(range: Range, held: Held, reads: Map<string, { first: Held; remembered: TxnRef[] }>): void {
     const { txn, schema, change, bytes } = held
     if (!passes(range, txn)) return
-    const key = keyText(keyOf(schema, change.op === 'd' ? change.before! : change.after!))
+    const key = keyText(heldKey(held))
     const read = reads.get(key)
     if (read !== undefined) read.remembered.push(txn)
     else if (this.#mustRead(change)) reads.set(key, { first: held, remembered: [txn] })
@@ -371,8 +372,7 @@ export class TableMerge {
     rest.remembered = new Map(range.remembered)
     const mine: Held[] = []
     for (const h of range.held) {
-      const row = h.change.op === 'd' ? h.change.before! : h.change.after!
-      if (aboveBound(this.order, keyOf(h.schema, row), at)) {
+      if (aboveBound(this.order, heldKey(h), at)) {
         rest.held.push(h)
         rest.heldBytes += h.bytes
       } else mine.push(h)
@@ -465,8 +465,16 @@ export class TableMerge {
   /** The keys held by an open range. */
   heldKeys(id: number): Key[] {
     const range = this.range(id, 'open')
-    if (range === null) return []
-    return range.held.map((h) => keyOf(h.schema, h.change.op === 'd' ? h.change.before! : h.change.after!))
+    return range === null ? [] : range.held.map(heldKey)
+  }
+
+  /** Every key that may be compared without another question to the server. */
+  *locatedKeys(): Generator<Key> {
+    yield* this.bounds()
+    for (const { hi, held } of this.ranges) {
+      if (hi !== null) yield hi.key
+      for (const h of held) yield heldKey(h)
+    }
   }
 
   /**
@@ -502,8 +510,12 @@ export class TableMerge {
       else joined.push(range)
     }
     this.ranges = joined
-    if (this.order instanceof LocatedOrder && this.pure) this.order.clear()
+    if (this.order instanceof LocatedOrder && this.pure) this.order.retain([])
   }
+}
+
+function heldKey({ schema, change }: Held): Key {
+  return keyOf(schema, change.op === 'd' ? change.before! : change.after!)
 }
 
 function passes(range: Range, txn: TxnRef): boolean {

@@ -2,7 +2,8 @@
  * The order of keys. JavaScript compares only where it provably orders as the server does (D5): integers, numeric,
  * uuid, bytea, bool, dates and times, and text under a byte order. Every other key is located by the server itself.
  */
-import { type Bound, type KeyOrder, type KeyRange, LocatedOrder } from '../../core/key.js'
+import type { Bound, KeyOrder, KeyRange } from '../../core/key.js'
+import { LocatedOrder, type Places } from '../../core/located-order.js'
 import type { Key, Value } from '../../core/model.js'
 import { type PgConnection, quoteIdent, quoteLiteral } from '../../drivers/postgres.js'
 import type { CatalogTable, KeyColumn } from './catalog.js'
@@ -165,25 +166,26 @@ export function keysSql(table: CatalogTable, keys: readonly Key[]): string {
   return `where ${list(keyColumns(table))} in (${values.join(', ')})`
 }
 
-/** Asks the server how keys lie against bounds, in one statement. */
+/** Asks the server for the places of keys among bounds: one sort of both together, under the key's own types and collations. */
 export async function locateKeys(
   connection: PgConnection,
   table: CatalogTable,
   keys: readonly Key[],
   bounds: readonly Key[],
-): Promise<Int8Array> {
-  const width = table.key.length
-  const typed = (alias: string) =>
-    `row(${table.key.map((c, i) => `${alias}.c${i}::${c.type}${c.collation === null ? '' : ` collate ${c.collation}`}`).join(', ')})`
-  const names = Array.from({ length: width }, (_, i) => `c${i}`).join(', ')
-  const arrays = (first: number) => Array.from({ length: width }, (_, i) => `$${first + i}::text[]`).join(', ')
-  const sql = `select string_agg(case when ${typed('k')} < ${typed('b')} then '<' when ${typed('k')} = ${typed('b')} then '=' else '>' end, '' order by k.n, b.n)
-    from unnest(${arrays(1)}) with ordinality k(${names}, n), unnest(${arrays(1 + width)}) with ordinality b(${names}, n)`
-  const column = (of: readonly Key[], i: number) => of.map((key) => key[i])
-  const params = [
-    ...Array.from({ length: width }, (_, i) => column(keys, i)),
-    ...Array.from({ length: width }, (_, i) => column(bounds, i)),
-  ]
-  const [[text]] = (await connection.query(sql, params)) as [[string]]
-  return Int8Array.from(text, (sign) => (sign === '<' ? -1 : sign === '=' ? 0 : 1))
+): Promise<Places> {
+  const names = table.key.map((_, i) => `c${i}`)
+  const typed = table.key.map(
+    ({ type, collation }, i) => `c${i}::${type}${collation === null ? '' : ` collate ${collation}`} as c${i}`,
+  )
+  const arrays = names.map((_, i) => `$${i + 2}::text[]`)
+  // Equal keys are peers: not above counts them, below does not.
+  const sql = `select string_agg(below || ' ' || not_above, ' ' order by n) from (
+    select n, count(*) filter (where n > $1) over (o groups between unbounded preceding and 1 preceding) as below,
+      count(*) filter (where n > $1) over (o groups between unbounded preceding and current row) as not_above
+    from (select n, ${typed.join(', ')} from unnest(${arrays.join(', ')}) with ordinality k(${names.join(', ')}, n)) k
+    window o as (order by ${names.join(', ')})) places`
+  const columns = names.map((_, i) => [...keys, ...bounds].map((key) => key[i]))
+  const [[text]] = (await connection.query(sql, [`${keys.length}`, ...columns])) as [[string]]
+  const numbers = Int32Array.from(text.split(' '), Number)
+  return { below: numbers.filter((_, i) => i % 2 === 0), notAbove: numbers.filter((_, i) => i % 2 === 1) }
 }

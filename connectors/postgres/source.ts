@@ -8,6 +8,7 @@ import { type Cut, xidCut } from '../../core/cut.js'
 import { parseDurationMs } from '../../core/duration.js'
 import { TidemarkError } from '../../core/errors.js'
 import type { KeyRange } from '../../core/key.js'
+import type { Places } from '../../core/located-order.js'
 import type { Key, Position, TableId, TableSchema } from '../../core/model.js'
 import type {
   Abortable,
@@ -211,7 +212,7 @@ export class PostgresSource implements Source {
     return planKeys(this.#control, (table as PgTable).catalog, range, rows, count)
   }
 
-  async locate(table: SourceTable, keys: readonly Key[], bounds: readonly Key[]): Promise<ArrayLike<number>> {
+  async locate(table: SourceTable, keys: readonly Key[], bounds: readonly Key[]): Promise<Places> {
     return locateKeys(this.#control, (table as PgTable).catalog, keys, bounds)
   }
 

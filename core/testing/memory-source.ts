@@ -90,7 +90,7 @@ export class MemoryDatabase {
         const inside = keys.filter((key) => inRange(byNumber, key, range))
         return inside.filter((_, i) => i > 0 && i % rows === 0).slice(0, count)
       },
-      locate: async () => [],
+      locate: async () => ({ below: [], notAbove: [] }),
       visible: async () => positionCut(BigInt(this.log.length)),
       durable: async () => {},
       logEnd: async () => BigInt(this.log.length),

@@ -1,6 +1,7 @@
 /** What a source's chunks owe: a cut that says exactly what the rows show, the server's key order, and an early end on request. */
 import assert from 'node:assert/strict'
-import { type Bound, type KeyOrder, LocatedOrder } from '../key.js'
+import type { Bound, KeyOrder } from '../key.js'
+import { LocatedOrder } from '../located-order.js'
 import { keyOf, type Row } from '../model.js'
 import type { ContractCase } from './contract.js'
 import type { RowChange, SourceDatabase, SourceHarness } from './source-contract.js'

@@ -1,7 +1,8 @@
 /** The Source interface over the simulated server: one message at a time, every step apart from every other. */
 import { positionCut, xidCut } from '../../core/cut.js'
 import { TidemarkError } from '../../core/errors.js'
-import { type KeyOrder, type KeyRange, LocatedOrder } from '../../core/key.js'
+import type { KeyOrder, KeyRange } from '../../core/key.js'
+import { LocatedOrder, type Places } from '../../core/located-order.js'
 import type { Change, Key, Position, Row, TableSchema, TxnRef } from '../../core/model.js'
 import type {
   ChunkCut,
@@ -200,8 +201,11 @@ export class SimSource implements Source {
     })
   }
 
-  locate(_table: SourceTable, keys: readonly Key[], bounds: readonly Key[]): Promise<number[]> {
-    return this.#wait('locate', () => keys.flatMap((k) => bounds.map((b) => Math.sign(Number(k[0]) - Number(b[0])))))
+  locate(_table: SourceTable, keys: readonly Key[], bounds: readonly Key[]): Promise<Places> {
+    const all = [...keys, ...bounds].map((k) => Number(k[0]))
+    const count = (fits: (b: number, k: number) => boolean) =>
+      all.map((k) => bounds.filter((b) => fits(Number(b[0]), k)).length)
+    return this.#wait('locate', () => ({ below: count((b, k) => b < k), notAbove: count((b, k) => b <= k) }))
   }
 
   visible() {
