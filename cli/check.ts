@@ -93,6 +93,7 @@ async function targets(
       durable: true,
       first: false,
       known: new Map(),
+      saved: null,
       note: () => {},
       signal,
     })

@@ -7,7 +7,7 @@ import { type Cut, type CutData, cutFromJSON } from './cut.js'
 import { TidemarkError } from './errors.js'
 import type { Bound } from './key.js'
 import type { Position, TableId, TxnRef, Value } from './model.js'
-import type { SourceIdentity } from './source.js'
+import type { SavedPlace, SourceIdentity } from './source.js'
 import { newRange, type Range, type TableMerge } from './table-merge.js'
 
 export const CHECKPOINT_VERSION = 1
@@ -77,6 +77,16 @@ function unreadable(why: string, cause?: unknown): TidemarkError {
     fix: 'Run the version that wrote it. To start anew, `tidemark drop FILE` removes it; targets must then be emptied.',
     cause,
   })
+}
+
+/** What the source judges a change of its identity by. */
+export function savedPlace({ source, phase, position, cuts }: CheckpointState): SavedPlace {
+  let shown = 0n
+  for (const cut of cuts) {
+    const { resolvedAfter } = cutFromJSON(cut)
+    if (resolvedAfter > shown) shown = resolvedAfter
+  }
+  return { identity: source, position: phase === 'running' ? position : null, shown }
 }
 
 // ---- tables

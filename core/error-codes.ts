@@ -116,6 +116,10 @@ export const ERROR_CODES = {
   },
   'postgres.table_gone': { exit: 3, when: 'A captured table was dropped or renamed.' },
   'postgres.table_renamed': { exit: 1, when: 'A captured table was renamed while the pipeline ran.' },
+  'postgres.timeline': {
+    exit: 3,
+    when: 'The server was failed over or restored, and not everything that was copied is certain to be in it.',
+  },
   'postgres.tls': {
     exit: 3,
     when: 'The server offers no TLS, or its certificate or ours was refused; the message says which.',

@@ -11,6 +11,7 @@ import {
   type CheckpointState,
   readCheckpoint,
   type SavedTable,
+  savedPlace,
   writeCheckpoint,
 } from './checkpoint.js'
 import { type Clock, Wake } from './clock.js'
@@ -155,6 +156,7 @@ export class PipelineRun {
       durable: this.durable,
       first: saved === null && !this.#sink.startsUnrecorded,
       known,
+      saved: saved && savedPlace(saved),
       signal,
       note: this.#o.note,
     })
@@ -242,7 +244,7 @@ export class PipelineRun {
     }
     for (const [what, was] of Object.entries(saved.source)) {
       const now = this.#opened.identity[what]
-      if (now === was) continue
+      if (now === was || this.#opened.accepted?.includes(what)) continue
       throw new TidemarkError('core.identity_changed', {
         message: `the checkpoint of pipeline ${name} was made with ${what} ${was}, the source now has ${what} ${now}`,
         fix,

@@ -27,6 +27,15 @@ export interface SourceTable {
 /** What a checkpoint must agree with on resume: another server, database or slot is an error. */
 export type SourceIdentity = Readonly<Record<string, string>>
 
+/** What a checkpoint says of the source that it was made with. */
+export interface SavedPlace {
+  readonly identity: SourceIdentity
+  /** null: nothing was delivered yet. */
+  readonly position: Position | null
+  /** Rows in the sink may show commits up to this ordinal, also beyond the position; 0n: none do. */
+  readonly shown: bigint
+}
+
 /** A piece of the log. Items are in log order; a batch may end inside a transaction. */
 export interface LogBatch {
   readonly items: readonly LogItem[]
@@ -129,6 +138,11 @@ export interface SourceOpen {
   readonly server: string
   /** Rows that one chunk aims at, where the user set it. */
   readonly chunkRows?: number | undefined
+  /**
+   * Names of identity values that may differ from the checkpoint's (OpenContext.saved): the source has made sure that
+   * nothing the checkpoint holds is missing here. Every other difference stops the pipeline.
+   */
+  readonly accepted?: readonly string[]
 }
 
 export interface OpenContext extends Abortable {
@@ -140,6 +154,8 @@ export interface OpenContext extends Abortable {
   readonly first: boolean
   /** Tables of the checkpoint that this run resumes with what tag() said of each; empty on a first start. */
   readonly known: ReadonlyMap<TableId, string | null>
+  /** What a resume goes on from; null on a first start. */
+  readonly saved: SavedPlace | null
   /** Called for every note a user should see, one line. */
   readonly note: (line: string) => void
 }

@@ -8,6 +8,7 @@ import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replicatio
 import { classifyPgError, clientConfig, type PgOptions, quoteIdent, quoteLiteral } from './postgres.js'
 import { formatLsn, parseLsn } from './postgres-lsn.js'
 import { checkSession, SESSION_QUERY } from './postgres-session.js'
+import { SERVER_RUN_SQL, type ServerRun, serverRunOf } from './postgres-timeline.js'
 import { type Way, withTls } from './postgres-tls.js'
 
 /** How often the server hears from us without asking, unless wal_sender_timeout asks for more. */
@@ -51,6 +52,8 @@ class Plugin extends PgoutputPlugin {
     const { slot, publication, messages, temporary } = this.#o
     const session = await client.query<(string | null)[]>({ text: SESSION_QUERY, rowMode: 'array' })
     checkSession(session.rows[0], this.#where)
+    const run = await client.query<(string | null)[]>({ text: SERVER_RUN_SQL, rowMode: 'array' })
+    this.#o.verify?.(serverRunOf(run.rows[0]))
     const name = quoteIdent(slot)
     if (temporary) {
       // A temporary slot belongs to the session that made it, so it is made here.
@@ -95,6 +98,8 @@ export interface ReplicationOptions {
   readonly messages: boolean
   /** Make the slot for this connection alone and start where it begins. */
   readonly temporary: boolean
+  /** Throws when the connection led to another server, or to another run of it. */
+  readonly verify?: (run: ServerRun) => void
   /** Well below wal_sender_timeout: nothing is read while the consumer is full, so nothing is answered then. */
   readonly statusIntervalMs: number
 }

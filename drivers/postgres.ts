@@ -170,14 +170,15 @@ export class PgConnection {
   }
 }
 
-/** Opens a connection. An abort of the signal cuts it, then and later. */
+/** Opens a connection. An abort of the signal cuts it, then and later. `replication`: one that takes replication commands. */
 export async function connectPg(
   options: PgOptions,
-  { signal }: { readonly signal: AbortSignal },
+  { signal, replication = false }: { readonly signal: AbortSignal; readonly replication?: boolean },
 ): Promise<PgConnection> {
   signal.throwIfAborted()
   return await withTls(options, signal, async (way) => {
-    const connection = new PgConnection(options, new pg.Client(clientConfig(options, way)))
+    const config = { ...clientConfig(options, way), ...(replication ? { replication: 'database' } : {}) }
+    const connection = new PgConnection(options, new pg.Client(config))
     const cut = () => connection.destroy()
     signal.addEventListener('abort', cut, { once: true })
     void connection.ended.then(() => signal.removeEventListener('abort', cut))

@@ -151,5 +151,26 @@ async function slot(connection: PgConnection, options: PostgresOptions, pipeline
   const message = `${name} holds ${held} of WAL, confirmed up to ${confirmed}, ${active === 'true' ? `in use by pid ${pid}` : 'not in use'}`
   if (status === 'lost')
     return [{ level: 'problem', subject: 'slot', message: `${name} was invalidated: its WAL was removed` }]
-  return [{ level: 'info', subject: 'slot', message }]
+  return [{ level: 'info', subject: 'slot', message }, ...(await failover(connection, name))]
+}
+
+/** What would stop the pipeline after a failover (1.10 k). Nothing before PostgreSQL 17, where every failover does. */
+async function failover(connection: PgConnection, name: string): Promise<Finding[]> {
+  const [row] = await connection.query(
+    `select to_jsonb(s)->>'failover', current_setting('synchronized_standby_slots', true),
+      (select string_agg(quote_ident(slot_name), ', ' order by slot_name) from pg_replication_slots where slot_type = 'physical')
+     from pg_replication_slots s where slot_name = $1`,
+    [name],
+  )
+  const [survives, waits, standbys] = row ?? []
+  const info = (message: string, fix: string): Finding[] => [{ level: 'info', subject: 'failover', message, fix }]
+  if (survives === 'false') {
+    const fix = `As the replication user, in psql "replication=database ...": ALTER_REPLICATION_SLOT ${quoteIdent(name)} (FAILOVER true);`
+    return info(`${name} is not a failover slot, so a failover of the server ends the pipeline`, fix)
+  }
+  if (survives !== 'true' || !standbys || waits !== '') return []
+  return info(
+    'changes may reach the targets before a standby has them; after a failover to such a standby the pipeline stops',
+    `ALTER SYSTEM SET synchronized_standby_slots = '${standbys}'; SELECT pg_reload_conf();  (of these slots, the standbys that may be promoted)`,
+  )
 }

@@ -2,21 +2,19 @@
  * One connection that watches the chunk readers: whoever waits behind a reader's table lock ends that read within a
  * fraction of a second (1.10 d), and reads that must end are cancelled from here.
  */
-import { connectPg, type PgConnection, type PgOptions } from '../../drivers/postgres.js'
+import type { PgConnection } from '../../drivers/postgres.js'
 
 const POLL_MS = 250
 
 export class Monitor {
-  readonly #options: PgOptions
-  readonly #signal: AbortSignal
+  readonly #connect: () => Promise<PgConnection>
   readonly #watched = new Map<number, () => void>()
   #connection: Promise<PgConnection> | null = null
   #timer: NodeJS.Timeout | null = null
   #polling = false
 
-  constructor(options: PgOptions, signal: AbortSignal) {
-    this.#options = options
-    this.#signal = signal
+  constructor(connect: () => Promise<PgConnection>) {
+    this.#connect = connect
   }
 
   /** Calls `blocking` when somebody waits for a lock that the backend holds. Returns the end of the watch. */
@@ -58,7 +56,7 @@ export class Monitor {
   }
 
   #open(): Promise<PgConnection> {
-    this.#connection ??= connectPg(this.#options, { signal: this.#signal }).then((connection) => {
+    this.#connection ??= this.#connect().then((connection) => {
       void connection.ended.then(() => {
         this.#connection = null
       })

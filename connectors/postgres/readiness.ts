@@ -7,6 +7,14 @@ import { tableName } from './plan.js'
 
 const VERSION_MIN = 130_000
 
+export const standby = {
+  level: 'problem',
+  subject: 'standby',
+  message:
+    'the server is a standby: its snapshots do not tell which transactions they show, so a copy could not be exact',
+  fix: 'Connect to the primary.',
+} as const satisfies Finding
+
 export async function readiness(
   connection: PgConnection,
   options: PostgresOptions,
@@ -31,15 +39,7 @@ async function serverReady(connection: PgConnection, server: ServerFacts): Promi
       ? { level: 'ok', subject: 'version', message: `PostgreSQL ${version}` }
       : { level: 'problem', subject: 'version', message: `PostgreSQL ${version} is too old: 13 or later is needed` },
   )
-  if (recovery === 'true') {
-    found.push({
-      level: 'problem',
-      subject: 'standby',
-      message:
-        'the server is a standby: its snapshots do not tell which transactions they show, so a copy could not be exact',
-      fix: 'Connect to the primary.',
-    })
-  }
+  if (recovery === 'true') found.push(standby)
   found.push(
     level === 'logical'
       ? { level: 'ok', subject: 'wal_level', message: 'logical' }

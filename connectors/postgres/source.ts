@@ -19,7 +19,7 @@ import type {
   SourceOpen,
   SourceTable,
 } from '../../core/source.js'
-import { connectPg, type PgConnection, parseLsn } from '../../drivers/postgres.js'
+import { type PgConnection, parseLsn } from '../../drivers/postgres.js'
 import { type CatalogTable, makeSchema, readTables, type ServerFacts, TypeCache } from './catalog.js'
 import { PgChunkSession, type PgTable } from './chunk.js'
 import { DurableMark } from './durable.js'
@@ -30,6 +30,7 @@ import type { RelationMessage } from './pgoutput.js'
 import { planKeys } from './plan.js'
 import { preparePublication } from './publication.js'
 import { partitionNote, readiness } from './readiness.js'
+import { SourceServer } from './server.js'
 import { applicationName, checkSlot, createSlot, ownedName, requireNoSlot, serverFacts, slotBlockers } from './setup.js'
 import { PostgresTail } from './tail.js'
 import { TableWatch } from './watch.js'
@@ -45,6 +46,7 @@ export class PostgresSource implements Source {
   #slot: string
   readonly #publication: string
   #context!: OpenContext
+  #home!: SourceServer
   #control!: PgConnection
   #marks!: DurableMark
   #marksConnection!: PgConnection
@@ -71,14 +73,16 @@ export class PostgresSource implements Source {
 
   async open(context: OpenContext): Promise<SourceOpen> {
     this.#context = context
-    const { signal } = context
     // Runs without a checkpoint may overlap, so each has a slot name of its own.
     if (!context.durable) this.#slot = `${this.#slot.slice(0, 50)}_${randomBytes(4).toString('hex')}`
-    this.#control = await connectPg(this.#connection, { signal })
-    this.#marksConnection = await connectPg(this.#connection, { signal })
+    const home = await SourceServer.connect(this.#connection, context)
+    this.#home = home
+    this.#control = home.control
+    this.#marksConnection = await home.connect(context)
     this.#marks = new DurableMark(this.#marksConnection)
-    this.#monitor = new Monitor(this.#connection, signal)
+    this.#monitor = new Monitor(() => home.connect(context))
     this.#server = await serverFacts(this.#control)
+    const accepted = await home.judge(context.saved, this.#slot, this.#server, context)
     if (context.durable && context.first) await requireNoSlot(this.#control, this.#slot, this.#pipeline)
     const read = await readTables(this.#control, this.#options, this.#server)
     this.#watch = new TableWatch(
@@ -103,18 +107,16 @@ export class PostgresSource implements Source {
         )
       }
     }
-    const [[system, timeline, xid, version, limit]] = (await this.#control.query(
-      `select (select system_identifier::text from pg_control_system()), (select timeline_id::text from pg_control_checkpoint()),
-        pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
+    const [[xid, version, limit]] = (await this.#control.query(
+      `select pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
         (select setting from pg_settings where name = 'wal_sender_timeout')`,
-    )) as [[string, string, string, string, string]]
+    )) as [[string, string, string]]
     this.#xidBase = BigInt(xid)
     this.#walSenderTimeoutMs = Number(limit)
     const { host, port, database } = this.#connection
     return {
-      // 1.10 k: a new timeline is another identity and stops the pipeline; a failover that a synced slot survived is not
-      // told apart from one that lost commits yet, so none is accepted.
-      identity: { systemIdentifier: system, timeline, database, slot: this.#slot },
+      identity: { systemIdentifier: home.run.systemIdentifier, timeline: home.timeline, database, slot: this.#slot },
+      accepted,
       tables: tables.map((t) => toSourceTable(t)),
       server: `PostgreSQL ${version} at ${host}:${port}/${database}`,
       chunkRows: this.#options['scan.incremental.snapshot.chunk.size'],
@@ -167,6 +169,7 @@ export class PostgresSource implements Source {
       xidBase: this.#xidBase,
       walSenderTimeoutMs: this.#walSenderTimeoutMs,
       resolve: (relation) => this.#resolve(relation),
+      verify: (run) => this.#home.verify(run),
     })
     if (this.#released !== null) this.#tail.release(this.#released)
     return this.#tail
@@ -191,8 +194,8 @@ export class PostgresSource implements Source {
     this.#tail?.release(position)
   }
 
-  async session({ signal }: Abortable): Promise<ChunkSession> {
-    return new PgChunkSession(await connectPg(this.#connection, { signal }), this.#monitor)
+  async session(options: Abortable): Promise<ChunkSession> {
+    return new PgChunkSession(await this.#home.connect(options), this.#monitor)
   }
 
   async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {

@@ -8,7 +8,11 @@ import { TidemarkError, toError } from '../../core/errors.js'
 import type { Change, Position, Row, TableSchema, TxnRef } from '../../core/model.js'
 import type { Abortable, LogBatch, LogItem } from '../../core/source.js'
 import type { PgOptions } from '../../drivers/postgres.js'
-import { ReplicationStream, STATUS_INTERVAL_MS_MAX } from '../../drivers/postgres-replication.js'
+import {
+  type ReplicationOptions,
+  ReplicationStream,
+  STATUS_INTERVAL_MS_MAX,
+} from '../../drivers/postgres-replication.js'
 import {
   decodeBegin,
   decodeCommit,
@@ -43,6 +47,7 @@ export interface TailOptions {
   /** A 64-bit xid of the recent past, from which 32-bit ones are widened. */
   readonly xidBase: bigint
   readonly resolve: RelationResolver
+  readonly verify: NonNullable<ReplicationOptions['verify']>
   /** The server's wal_sender_timeout; 0: none. */
   readonly walSenderTimeoutMs: number
 }
@@ -96,7 +101,8 @@ export class PostgresTail {
     const statusIntervalMs =
       limit === 0 ? STATUS_INTERVAL_MS_MAX : Math.min(STATUS_INTERVAL_MS_MAX, Math.ceil(limit / 3))
     const handlers = { message: (b: Buffer) => this.#receive(b), drained: () => this.#drained() }
-    const from = { slot, publication, from: completed, messages, temporary: position === null, statusIntervalMs }
+    const temporary = position === null
+    const from = { slot, publication, from: completed, messages, temporary, statusIntervalMs, verify: this.#o.verify }
     this.#stream = await ReplicationStream.start(connection, from, handlers, signal)
     this.#stream.release(this.#released)
     this.#stream.failed.catch((error) => this.#queue.fail(toError(error)))

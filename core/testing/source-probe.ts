@@ -65,6 +65,7 @@ export class Probe {
       durable: true,
       first,
       known: new Map(),
+      saved: null,
       signal,
       note: () => {},
     })
