@@ -91,6 +91,7 @@ async function targets(
     const opened = await source.open({
       pipeline: config.name,
       durable: true,
+      fenced: true,
       first: false,
       known: new Map(),
       saved: null,

@@ -59,6 +59,7 @@ interface Pending {
 class Door implements Sink, SinkSession {
   readonly connector = 'changes'
   readonly completesMoves = false
+  readonly unfenced = true
   readonly guarantee: 'exactly-once' | 'none'
   readonly startsUnrecorded: boolean
   checkpoint: string | null

@@ -113,7 +113,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
         }
       } catch (thrown) {
         const error = toError(thrown)
-        if (isAbort(thrown, options.signal)) return stopped(metrics, run)
+        // Before it started a stop cuts whatever was being waited for, and that says so in words of its own.
+        if (isAbort(thrown, options.signal) || (options.signal.aborted && !run.started)) return stopped(metrics, run)
         everStarted ||= run.started
         lastClaim = run.claim ?? lastClaim
         if (metrics.checkpoints > commits) {

@@ -154,6 +154,7 @@ export class PipelineRun {
     this.#opened = await this.#source.open({
       pipeline: name,
       durable: this.durable,
+      fenced: this.#sink.guarantee === 'exactly-once' && !this.#sink.unfenced,
       first: saved === null && !this.#sink.startsUnrecorded,
       known,
       saved: saved && savedPlace(saved),
@@ -171,11 +172,12 @@ export class PipelineRun {
         signal,
       },
     )
+    const running = saved?.phase === 'running' ? saved : null
+    // A resume that is refused must leave the source as it was, so that comes before anything is changed there.
+    if (running) await this.#source.resumeLog(running.position, { signal })
     await this.#source.prepare({ signal })
     step('start.prepared')
-    const running = saved?.phase === 'running' ? saved : null
     const position = running ? running.position : await this.#firstStart(signal)
-    if (running) await this.#source.resumeLog(position, { signal })
     this.#merge(running, position, mode !== 'latest-offset')
     if (!running) {
       await this.#commit({ ...this.#barrier(), final: false })

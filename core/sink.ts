@@ -11,6 +11,8 @@ export interface SinkTraits {
   readonly guarantee: 'exactly-once' | 'none'
   /** True: the sink updates rows in place, so it can keep the unsent values of a row whose key moves (1.10 g). */
   readonly completesMoves: boolean
+  /** True: open() does not keep an older owner from going on, so nothing that one holds in the source is taken from it. */
+  readonly unfenced?: boolean
   /** True: a start that dies before its first rows leaves nothing behind here, so that what it left in the source is taken over. */
   readonly startsUnrecorded?: boolean
 }

@@ -2,7 +2,7 @@
  * What a source connector implements. One log tail streams all the time; chunk sessions read key ranges beside
  * it. The core calls these in a fixed order (see docs/writing-a-connector.md):
  *
- *   open -> [first start: prepare -> createLog | resume: resumeLog] -> tail + chunk sessions -> release* -> close
+ *   open -> [first start: prepare -> createLog | resume: resumeLog -> prepare] -> tail + chunk sessions -> release* -> close
  *
  * Everything takes an AbortSignal; an abort ends the call with the signal's reason and leaks nothing.
  */
@@ -150,6 +150,8 @@ export interface OpenContext extends Abortable {
   readonly pipeline: string
   /** False: no checkpoint survives this run (stdout...), so the log feed is temporary. */
   readonly durable: boolean
+  /** The sink keeps every older owner from committing, so what one still holds in the source may be taken from it. */
+  readonly fenced: boolean
   /** Nothing was ever written down for this pipeline, not even that a start was tried: what it would own must not exist yet. */
   readonly first: boolean
   /** Tables of the checkpoint that this run resumes with what tag() said of each; empty on a first start. */

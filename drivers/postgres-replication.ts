@@ -57,6 +57,7 @@ class Plugin extends PgoutputPlugin {
     const name = quoteIdent(slot)
     if (temporary) {
       // A temporary slot belongs to the session that made it, so it is made here.
+      this.#o.making?.((client as unknown as { processID: number }).processID)
       const made = await client.query(`CREATE_REPLICATION_SLOT ${name} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT`)
       this.from = parseLsn((made.rows[0] as { consistent_point: string }).consistent_point)
     }
@@ -100,6 +101,8 @@ export interface ReplicationOptions {
   readonly temporary: boolean
   /** Throws when the connection led to another server, or to another run of it. */
   readonly verify?: (run: ServerRun) => void
+  /** Called with the backend's pid before it makes a temporary slot, which may take long. */
+  readonly making?: ((pid: number) => void) | undefined
   /** Well below wal_sender_timeout: nothing is read while the consumer is full, so nothing is answered then. */
   readonly statusIntervalMs: number
 }
@@ -132,7 +135,9 @@ export class ReplicationStream {
     signal: AbortSignal,
   ): Promise<ReplicationStream> {
     signal.throwIfAborted()
-    return await withTls(options, signal, (way) => ReplicationStream.#attempt(options, way, replication, handlers))
+    return await withTls(options, signal, (way) =>
+      ReplicationStream.#attempt(options, way, replication, handlers, signal),
+    )
   }
 
   static async #attempt(
@@ -140,6 +145,7 @@ export class ReplicationStream {
     way: Way,
     replication: ReplicationOptions,
     handlers: ReplicationHandlers,
+    signal: AbortSignal,
   ): Promise<ReplicationStream> {
     // Every default that we depend on is passed: the library would acknowledge received positions by itself (I1).
     const service = new Service(clientConfig(options, way), {
@@ -160,11 +166,17 @@ export class ReplicationStream {
       throw new Error('the server ended the replication stream')
     })
     ended.catch(reject)
+    // Ends whatever the connection waits for.
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
     try {
       await Promise.race([begun, ended, failed])
     } catch (error) {
       await stream.stop()
+      signal.throwIfAborted()
       throw error
+    } finally {
+      signal.removeEventListener('abort', abort)
     }
     stream.from = plugin.from
     stream.#pace(handlers, reject)

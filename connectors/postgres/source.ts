@@ -31,7 +31,16 @@ import { planKeys } from './plan.js'
 import { preparePublication } from './publication.js'
 import { partitionNote, readiness } from './readiness.js'
 import { SourceServer } from './server.js'
-import { applicationName, checkSlot, createSlot, ownedName, requireNoSlot, serverFacts, slotBlockers } from './setup.js'
+import {
+  applicationName,
+  createSlot,
+  ownedName,
+  requireNoSlot,
+  serverFacts,
+  slotBlockers,
+  watchingCreation,
+} from './setup.js'
+import { checkSlot } from './slot-check.js'
 import { PostgresTail } from './tail.js'
 import { TableWatch } from './watch.js'
 
@@ -137,19 +146,19 @@ export class PostgresSource implements Source {
 
   async createLog({ signal }: Abortable): Promise<Position> {
     const { durable, note } = this.#context
-    if (!durable) {
-      const position = await this.#newTail().start(null, { signal })
-      await this.#watch.begin()
-      return position
-    }
     const timeoutMs = parseDurationMs(this.#options['slot.create.timeout']) ?? 0
-    const position = await createSlot(this.#control, this.#server, { name: this.#slot, timeoutMs, signal, note })
+    const slot = { name: this.#slot, timeoutMs, signal, note }
+    // A temporary slot is made by the stream's own connection.
+    const position = durable
+      ? await createSlot(this.#control, this.#server, slot)
+      : await watchingCreation(this.#connection, slot, (making) => this.#newTail().start(null, { signal, making }))
     await this.#watch.begin()
     return position
   }
 
   async resumeLog(position: Position, { signal }: Abortable): Promise<void> {
-    await checkSlot(this.#control, this.#slot, position, { pipeline: this.#pipeline, signal, note: this.#context.note })
+    const { fenced, note } = this.#context
+    await checkSlot(this.#control, this.#slot, position, { pipeline: this.#pipeline, fenced, signal, note })
   }
 
   async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {

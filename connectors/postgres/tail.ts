@@ -93,7 +93,10 @@ export class PostgresTail {
   }
 
   /** Connects and lets the server send, into the bounded queue. null: makes a temporary slot; returns where it begins. */
-  async start(position: Position | null, { signal }: Abortable): Promise<Position> {
+  async start(
+    position: Position | null,
+    { signal, making }: Abortable & { readonly making?: (pid: number) => void },
+  ): Promise<Position> {
     const { completed, inside } = position === null ? { completed: 0n, inside: null } : parsePosition(position)
     this.#completed = completed
     this.#inside = inside
@@ -102,7 +105,16 @@ export class PostgresTail {
       limit === 0 ? STATUS_INTERVAL_MS_MAX : Math.min(STATUS_INTERVAL_MS_MAX, Math.ceil(limit / 3))
     const handlers = { message: (b: Buffer) => this.#receive(b), drained: () => this.#drained() }
     const temporary = position === null
-    const from = { slot, publication, from: completed, messages, temporary, statusIntervalMs, verify: this.#o.verify }
+    const from = {
+      slot,
+      publication,
+      from: completed,
+      messages,
+      temporary,
+      statusIntervalMs,
+      verify: this.#o.verify,
+      making,
+    }
     this.#stream = await ReplicationStream.start(connection, from, handlers, signal)
     this.#stream.release(this.#released)
     this.#stream.failed.catch((error) => this.#queue.fail(toError(error)))

@@ -63,6 +63,7 @@ export class Probe {
     const { tables, identity } = await source.open({
       pipeline,
       durable: true,
+      fenced: true,
       first,
       known: new Map(),
       saved: null,

@@ -121,7 +121,16 @@ t.test('1.10 e no connection of an attempt leads to another server', async (t) =
   const source = postgresSource.create(options, { pipeline: NAME })
   const { signal } = new AbortController()
   t.teardown(() => source.close())
-  const context = { pipeline: NAME, durable: true, first: true, known: new Map(), saved: null, note: () => {}, signal }
+  const context = {
+    pipeline: NAME,
+    durable: true,
+    fenced: true,
+    first: true,
+    known: new Map(),
+    saved: null,
+    note: () => {},
+    signal,
+  }
   await source.open(context)
   await (await source.session({ signal })).close()
   await source.prepare({ signal })
