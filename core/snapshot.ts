@@ -9,7 +9,7 @@ import type { Bound } from './key.js'
 import { ask, planQuestions, rowsQuestions } from './locate.js'
 import type { Merger } from './merger.js'
 import { keyOf, type TableId } from './model.js'
-import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source } from './source.js'
+import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source, SourceTable } from './source.js'
 import { step } from './steps.js'
 import type { Range, TableMerge } from './table-merge.js'
 
@@ -38,6 +38,15 @@ export interface SnapshotOptions {
   /** A chunk finished or something else changed that a checkpoint should hold. */
   readonly changed: () => void
   readonly note: (line: string) => void
+}
+
+interface Taken {
+  readonly chunk: ChunkCut
+  /**
+   * What the cut was compared with (1.10 d). The read is made from it: the table's own may have been replaced meanwhile by
+   * the late answer to another reader.
+   */
+  readonly definition: SourceTable
 }
 
 export class SnapshotScheduler {
@@ -157,14 +166,14 @@ export class SnapshotScheduler {
     const open = ids.filter((id) => table.open(id))
     step('chunk.opened')
     try {
-      const chunk = open.length > 0 ? await this.#cut(session, table, open) : null
-      if (chunk === null) return
+      const taken = open.length > 0 ? await this.#cut(session, table, open) : null
+      if (taken === null) return
       step('chunk.cut')
       const durable = this.#o.source.durable({ signal })
       durable.catch(() => {})
       const single = table.range(open[0]!, 'open')?.single ?? null
-      if (single !== null) await this.#keys(session, table, open, durable)
-      else await this.#rows(session, table, open[0]!, chunk, durable)
+      if (single !== null) await this.#keys(session, table, open, taken, durable)
+      else await this.#rows(session, table, open[0]!, taken, durable)
       step('chunk.finished')
     } finally {
       await session.end()
@@ -173,18 +182,19 @@ export class SnapshotScheduler {
   }
 
   /** A cut that shows everything remembered, or null when the ranges were given up. */
-  async #cut(session: ChunkSession, table: TableMerge, ids: readonly number[]): Promise<ChunkCut | null> {
+  async #cut(session: ChunkSession, table: TableMerge, ids: readonly number[]): Promise<Taken | null> {
     const { signal, clock, merger, source } = this.#o
     for (let pause = CUT_RETRY_MS; ; pause = Math.min(pause * 2, CUT_RETRY_MS_MAX)) {
-      const chunk = await session.cut(table.table, { signal })
+      const definition = table.table
+      const chunk = await session.cut(definition, { signal })
       if (chunk === null) {
         for (const id of ids) merger.giveUp(table.table.schema.id, id)
-        table.table = await source.refresh(table.table.schema.id, { signal })
+        table.redefine(await source.refresh(table.table.schema.id, { signal }))
         return null
       }
       const verdicts = ids.map((id) => table.cut(id, chunk))
       if (verdicts.every((v) => v === 'gone')) return null
-      if (!verdicts.includes('retry')) return chunk
+      if (!verdicts.includes('retry')) return { chunk, definition }
       if (merger.heldBytes > HELD_BYTES_MAX) {
         for (const id of ids) merger.giveUp(table.table.schema.id, id)
         return null
@@ -198,7 +208,7 @@ export class SnapshotScheduler {
     session: ChunkSession,
     table: TableMerge,
     id: number,
-    chunk: ChunkCut,
+    { chunk, definition }: Taken,
     durable: Promise<void>,
   ): Promise<void> {
     const { merger, source, signal } = this.#o
@@ -206,7 +216,7 @@ export class SnapshotScheduler {
     const range = table.range(id, 'open')
     if (range === null) return
     const { lo, hi } = range
-    const read = session.rows(table.table, { lo, hi }, this.#limit(table), { signal })
+    const read = session.rows(definition, { lo, hi }, this.#limit(table), { signal })
     read.end.catch(() => {})
     const taken = read[Symbol.asyncIterator]()
     this.#began(name, id, read)
@@ -250,11 +260,17 @@ export class SnapshotScheduler {
   }
 
   /** 1.10 g: one-row ranges of one table under one cut. */
-  async #keys(session: ChunkSession, table: TableMerge, ids: readonly number[], durable: Promise<void>): Promise<void> {
+  async #keys(
+    session: ChunkSession,
+    table: TableMerge,
+    ids: readonly number[],
+    { definition }: Taken,
+    durable: Promise<void>,
+  ): Promise<void> {
     const { merger, source, signal } = this.#o
     const name = table.table.schema.id
     const keys = ids.map((id) => table.range(id, 'open')?.single ?? null).filter((key) => key !== null)
-    const found = await session.keys(table.table, keys, { signal })
+    const found = await session.keys(definition, keys, { signal })
     await session.end()
     await durable
     await this.#o.room()

@@ -109,6 +109,23 @@ export class TableMerge {
     return this.table.order
   }
 
+  /** The table's definition changed. Bounds stay in the order that they were made in, with what is known of it (D5). */
+  redefine(table: SourceTable): void {
+    const [only] = this.ranges
+    if (this.ranges.length === 1 && only!.state === 'waiting') {
+      this.table = table
+      return
+    }
+    const [was, now] = [keyTypes(this.table.schema), keyTypes(table.schema)]
+    if (was !== now) {
+      throw new TidemarkError('core.identity_changed', {
+        message: `the key of ${table.schema.id} was (${was}) and is now (${now}), so its half-read chunks cannot be continued`,
+        fix: 'Restore the key, or run `tidemark drop FILE`, empty the targets and start anew.',
+      })
+    }
+    this.table = { ...table, order: this.table.order }
+  }
+
   /** Nothing waits, nothing is read and no cut covers anything: events pass. */
   get pure(): boolean {
     const only = this.ranges[0]!
@@ -164,6 +181,21 @@ export class TableMerge {
     range.held.push(held)
     range.heldBytes += held.bytes
     this.heldBytes += held.bytes
+    if (range.window !== null && range.window.high !== null) this.#fold(range, range.window, range.window.high)
+  }
+
+  /**
+   * 1.10 a: what the high mark covers goes into the window's rows in log order, and at once: were it held, its bytes would
+   * stop the log, for which the window waits (I8). It is remembered, since the read may still be given up.
+   */
+  #fold(range: Range, window: Window, high: Cut): void {
+    const inside = range.held.filter((h) => high.covers(h.txn))
+    window.fold(inside)
+    for (const { txn } of inside) range.remembered.set(txn.ordinal, txn)
+    const bytes = inside.reduce((sum, h) => sum + h.bytes, 0)
+    range.held = range.held.filter((h) => !high.covers(h.txn))
+    range.heldBytes -= bytes
+    this.heldBytes -= bytes
   }
 
   /** An insert with unsent values has no row to complete it; under latest-offset no update has (1.10 g). */
@@ -310,6 +342,7 @@ export class TableMerge {
     if (range.window === null) return this.#close(range)
     assert(high !== null, 'a window ends with its high mark')
     range.window.high = high
+    this.#fold(range, range.window, high)
   }
 
   /** Exact cut: held events leave after the rows, unless the rows show them already (1.10 a). */
@@ -426,18 +459,12 @@ export class TableMerge {
     return changed
   }
 
-  /** I5: a window closes only when the log has reached its high mark; what lies inside is folded into its rows. */
+  /** I5: a window closes only when the log has reached its high mark. */
   #closeWindow(range: Range, ordinal: bigint): boolean {
     const window = range.window!
     if (window.high === null || window.high.resolvedAfter > ordinal) return false
-    const high = window.high
-    const inside = range.held.filter((h) => high.covers(h.txn))
-    const folded = window.fold(inside)
-    for (const { schema, rows, bytes } of folded) this.#emit.rows(schema, range.origin!, rows, bytes)
-    range.held = range.held.filter((h) => !high.covers(h.txn))
+    for (const { schema, rows, bytes } of window.rows()) this.#emit.rows(schema, range.origin!, rows, bytes)
     range.cut = null
-    this.heldBytes -= inside.reduce((sum, h) => sum + h.bytes, 0)
-    range.heldBytes = range.held.reduce((sum, h) => sum + h.bytes, 0)
     this.#close(range)
     return true
   }
@@ -531,6 +558,10 @@ function piece(of: Range, lo: Bound | null, hi: Bound | null): Range {
 
 function sameBound(order: KeyOrder, a: Bound, b: Bound): boolean {
   return a.side === b.side && order.compare(a.key, b.key) === 0
+}
+
+function keyTypes({ columns, key }: TableSchema): string {
+  return key.map((i) => [columns[i]!.type.native, columns[i]!.type.collation].filter(Boolean).join(' ')).join(', ')
 }
 
 export function keyMoved(schema: TableSchema, before: Row, after: Row): boolean {

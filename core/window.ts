@@ -14,7 +14,7 @@ export class Window {
     for (const row of rows) this.#rows.set(keyText(keyOf(schema, row)), { schema, row })
   }
 
-  fold(events: readonly { readonly schema: TableSchema; readonly change: Change }[]) {
+  fold(events: readonly { readonly schema: TableSchema; readonly change: Change }[]): void {
     for (const { schema, change } of events) {
       if (change.op === 'd') this.#rows.delete(keyText(keyOf(schema, change.before!)))
       else {
@@ -23,6 +23,9 @@ export class Window {
         this.#rows.set(key, { schema, row: change.after!.map((v, i) => (v === undefined ? old?.[i] : v)) })
       }
     }
+  }
+
+  rows() {
     const bySchema = new Map<TableSchema, Row[]>()
     for (const { schema, row } of this.#rows.values()) {
       const rows = bySchema.get(schema)

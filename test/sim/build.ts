@@ -8,6 +8,16 @@ import type { Mutation } from './mutations.js'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
+/** By source text: broken versions of the core differ in one file only. */
+const known = new Map<string, string>()
+
+function transpiled(source: string): string {
+  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
+  const text = known.get(source) ?? ts.transpileModule(source, { compilerOptions }).outputText
+  known.set(source, text)
+  return text
+}
+
 /** Throws when the patch does not fit its file exactly once. */
 export function build(folder: string, mutation: Mutation | null): void {
   let patched = 0
@@ -22,12 +32,9 @@ export function build(folder: string, mutation: Mutation | null): void {
         source = pieces.join(mutation.replace)
         patched++
       }
-      const { outputText } = ts.transpileModule(source, {
-        compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-      })
       const out = join(folder, file.replace(/\.ts$/, '.js'))
       mkdirSync(dirname(out), { recursive: true })
-      writeFileSync(out, outputText)
+      writeFileSync(out, transpiled(source))
     }
   }
   if (mutation !== null && patched !== 1) throw new Error(`${mutation.file} does not exist`)
@@ -36,15 +43,29 @@ export function build(folder: string, mutation: Mutation | null): void {
 }
 
 export interface SeedsResult {
+  /** How many ran. */
   readonly seeds: number
   readonly failed: number
   readonly commits: number
   readonly failures: readonly { readonly seed: number; readonly profile: string; readonly why: string }[]
 }
 
+export interface SeedsOptions {
+  /** One profile for all seeds; every profile in turn by default. */
+  readonly profile?: string | undefined
+  /** Ends at this many failures. */
+  readonly enough?: number
+}
+
 /** Runs a range of seeds in a child process. */
-export function runSeeds(folder: string, from: number, count: number, profile = ''): Promise<SeedsResult> {
-  const args = [join(folder, 'test/sim/main.js'), String(from), String(count), profile]
+export function runSeeds(
+  folder: string,
+  from: number,
+  count: number,
+  options: SeedsOptions = {},
+): Promise<SeedsResult> {
+  const { profile = '', enough = '' } = options
+  const args = [join(folder, 'test/sim/main.js'), `${from}`, `${count}`, profile, `${enough}`]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   let out = ''
   let err = ''

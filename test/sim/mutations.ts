@@ -10,10 +10,8 @@ export interface Mutation {
   readonly file: string
   readonly find: string
   readonly replace: string
-  /** Profile whose seeds are used; all of them in turn by default. */
+  /** The directed profile that reaches the broken line often; all of them in turn by default. */
   readonly profile?: string
-  /** Seeds tried where the fault is rare; SEEDS_DEFAULT otherwise. */
-  readonly seeds?: number
 }
 
 const merge = 'core/table-merge.ts'
@@ -32,6 +30,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/run.ts',
     find: 'barrier = item.barrier',
     replace: 'barrier = this.#barrier()',
+    profile: 'sleepers',
   },
   {
     rule: 'I3',
@@ -47,7 +46,7 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'const open = ids.filter((id) => table.open(id))',
     replace:
       'const early = await session.cut(table.table, { signal }); await this.#o.source.visible({ signal }); const taken = session.cut; session.cut = async () => { session.cut = taken; return early }; const open = ids.filter((id) => table.open(id))',
-    seeds: 5000,
+    profile: 'prompt commits',
   },
   {
     rule: 'I5, 1.10 e',
@@ -55,7 +54,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/snapshot.ts',
     find: 'const durable = this.#o.source.durable({ signal })',
     replace: 'const durable = Promise.resolve()',
-    profile: 'unflushed',
+    profile: 'lost commits',
   },
   {
     rule: 'I5',
@@ -63,7 +62,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'window.high.resolvedAfter > ordinal',
     replace: 'false',
-    profile: 'windows',
+    profile: 'windows ahead',
   },
   {
     rule: '1.10 a',
@@ -78,7 +77,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'window.fold(inside)',
     replace: 'window.fold([])',
-    profile: 'windows',
+    profile: 'late windows',
   },
   {
     rule: '1.10 b',
@@ -86,7 +85,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/checkpoint.ts',
     find: 'const remembered = new Map(range.remembered)',
     replace: 'const remembered = new Map()',
-    seeds: 1500,
+    profile: 'late commits',
   },
   {
     rule: '1.10 c',
@@ -94,7 +93,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/checkpoint.ts',
     find: 'for (const { txn } of range.held) remembered.set(txn.ordinal, txn)',
     replace: '',
-    seeds: 5000,
+    profile: 'late snapshots',
   },
   {
     rule: '1.10 c',
@@ -102,7 +101,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'Object.assign(rest, { id: range.id,',
     replace: 'Object.assign(rest, { held: [], id: range.id,',
-    seeds: 1500,
+    profile: 'calm',
   },
   {
     rule: '1.10 c',
@@ -110,7 +109,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/merger.ts',
     find: 'table.settle()',
     replace: '',
-    seeds: 1500,
+    profile: 'log behind',
   },
   {
     rule: '1.10 c',
@@ -118,8 +117,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'for (const h of range.held) again.remembered.set(h.txn.ordinal, h.txn)',
     replace: '',
-    seeds: 2500,
-    profile: 'short reads',
+    profile: 'late short reads',
   },
   {
     rule: '1.9',
@@ -127,6 +125,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: "if (!chunk.cut.covers(txn)) return 'retry'",
     replace: '',
+    profile: 'late commits',
   },
   {
     rule: '1.9',
@@ -134,6 +133,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: "case 'waiting':\n        range.remembered.set(txn.ordinal, txn)",
     replace: "case 'waiting':",
+    profile: 'late commits',
   },
   {
     rule: '1.9',
@@ -141,7 +141,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'part.remembered = new Map(range.remembered)',
     replace: '',
-    seeds: 1500,
+    profile: 'late commits',
   },
   {
     rule: '1.10 d',
@@ -149,6 +149,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/snapshot.ts',
     find: 'merger.finish(name, id, upTo, window)',
     replace: 'merger.finish(name, id, null, window)',
+    profile: 'short reads',
   },
   {
     rule: '1.10 f',
@@ -156,8 +157,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'else if (range.cut?.covers(txn))',
     replace: 'else if (false)',
-    profile: 'truncates',
-    seeds: 3000,
+    profile: 'truncates behind',
   },
   {
     rule: '1.10 f',
@@ -166,7 +166,6 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'this.#giveUp(range)\n        range.remembered.set(txn.ordinal, txn)',
     replace: '',
     profile: 'truncates',
-    seeds: 9000,
   },
   {
     rule: '1.10 g',
@@ -175,7 +174,6 @@ export const MUTATIONS: readonly Mutation[] = [
     find: "return change.op === 'c' || (change.op === 'u' && this.readsUnsent)",
     replace: 'return false',
     profile: 'moves',
-    seeds: 1200,
   },
   {
     rule: '1.10 g',
@@ -183,8 +181,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'for (const txn of remembered) row.remembered.set(txn.ordinal, txn)',
     replace: '',
-    profile: 'moves',
-    seeds: 3000,
+    profile: 'late moves',
   },
   {
     rule: '1.10 g',
@@ -193,7 +190,6 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'passes(from, txn) && passes(to, txn)',
     replace: 'passes(to, txn)',
     profile: 'moves',
-    seeds: 3000,
   },
   {
     rule: 'D6',
@@ -201,6 +197,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'this.#move(txn, schema, change, bytes)\n  }',
     replace: 'this.#part(this.find(keyOf(schema, change.after)), txn, schema, change, bytes)\n  }',
+    profile: 'moves',
   },
   {
     rule: 'C4',
@@ -208,7 +205,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'range.cut.resolvedAfter <= ordinal) {',
     replace: 'range.cut.resolvedAfter - 4n <= ordinal) {',
-    seeds: 1500,
+    profile: 'log behind',
   },
   {
     rule: 'C4',
@@ -216,6 +213,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: merge,
     find: 'last.cut === range.cut',
     replace: 'true',
+    profile: 'log behind',
   },
   {
     rule: 'C4',
@@ -223,7 +221,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/checkpoint.ts',
     find: "{ hi, state: 'finished', cut: indexOf(range.cut) }",
     replace: "{ hi, state: 'finished' }",
-    seeds: 5000,
+    profile: 'log behind',
   },
   {
     rule: 'D1',
@@ -238,5 +236,122 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'core/cut.ts',
     find: '(xid < xmax && !inProgress.has(xid))',
     replace: '(xid <= xmax && !inProgress.has(xid))',
+  },
+  {
+    rule: 'D5',
+    what: 'keys are located once, for the bounds of that moment',
+    file: 'core/run.ts',
+    find: 'for (let open = logQuestions(merger, batch); open.length > 0; open = logQuestions(merger, batch)) {',
+    replace: 'for (const open of [logQuestions(merger, batch)]) {',
+    profile: 'located keys',
+  },
+  {
+    rule: 'D5',
+    what: 'a new definition forgets how keys lie against the bounds',
+    file: merge,
+    find: 'this.table = { ...table, order: this.table.order }',
+    replace: 'this.table = table',
+    profile: 'located definitions',
+  },
+  {
+    rule: 'I6',
+    what: 'a process that slept takes the sink back from its successor',
+    file: 'core/pipeline.ts',
+    find: 'lastClaim = run.claim ?? lastClaim',
+    replace: '',
+  },
+  {
+    rule: 'I6',
+    what: 'a process that was fenced goes on',
+    file: 'core/pipeline.ts',
+    find: 'if (!retriable || !everStarted',
+    replace: 'if (!everStarted',
+  },
+  {
+    rule: '1.10 a',
+    what: 'a checkpoint hands over the rows of a window',
+    file: merge,
+    find: 'range.handed === null || range.window !== null || range.cut === null) continue',
+    replace: 'range.handed === null || range.cut === null) continue',
+    profile: 'windows',
+  },
+  {
+    rule: '1.10 d',
+    what: 'the table is not locked before the snapshot',
+    file: 'core/snapshot.ts',
+    find: 'await session.lock(table.table, { signal })',
+    replace: '',
+    profile: 'definitions',
+  },
+  {
+    rule: '1.10 d',
+    what: 'a table whose definition differs is not planned anew',
+    file: 'core/snapshot.ts',
+    find: 'table.redefine(await source.refresh(table.table.schema.id, { signal }))',
+    replace: '',
+    profile: 'definitions',
+  },
+  {
+    rule: '1.10 d',
+    what: 'rows are read by another definition than the one that was compared',
+    file: 'core/snapshot.ts',
+    find: 'session.rows(definition, { lo, hi }',
+    replace: 'session.rows(table.table, { lo, hi }',
+    profile: 'definitions',
+  },
+  {
+    rule: '1.10 d',
+    what: 'changes of two definitions leave in one batch',
+    file: 'core/merger.ts',
+    find: 'group.schema !== schema ||',
+    replace: '',
+    profile: 'definitions inside',
+  },
+  {
+    rule: '1.10 i',
+    what: 'a position inside a transaction says less than was written',
+    file: 'core/merger.ts',
+    find: 'this.position = batch.position',
+    replace: 'if (!batch.midTransaction) this.position = batch.position',
+    profile: 'parts',
+  },
+  {
+    rule: '1.10 i',
+    what: 'a small transaction is committed in parts',
+    file: 'core/merger.ts',
+    find: 'this.midTransaction = batch.midTransaction',
+    replace: 'this.midTransaction = false',
+  },
+  {
+    rule: '1.10 j',
+    what: 'a table that was added is read at once',
+    file: 'core/run.ts',
+    find: 'if (table.added) added.push(id)',
+    replace: 'if (false) added.push(id)',
+    profile: 'added table',
+  },
+  {
+    rule: '1.10 j',
+    what: 'a restart forgets that a table was added',
+    file: 'core/checkpoint.ts',
+    find: 'table.added = saved.added ?? false',
+    replace: 'table.added = false',
+    profile: 'added table',
+  },
+  {
+    rule: '1.10 a',
+    what: 'a window whose read is given up forgets what was folded in',
+    file: merge,
+    find: 'for (const { txn } of inside) range.remembered.set(txn.ordinal, txn)',
+    replace: '',
+    profile: 'late windows ahead',
+  },
+  {
+    rule: 'I8',
+    what: 'a window holds what it could fold in, so that the log stops before its end',
+    file: merge,
+    find: 'if (range.window !== null && range.window.high !== null) this.#fold(',
+    replace: 'if (false) this.#fold(',
+    profile: 'heavy windows',
   },
 ]

@@ -4,77 +4,48 @@
  * commits may become visible in the other order, and a crash loses what was not flushed and hands its xids out again.
  */
 import type { Random } from './random.js'
+import {
+  FIRST_TABLE,
+  type RowMessage,
+  SECOND_TABLE,
+  type ServerProfile,
+  type Snapshot,
+  type Stored,
+  type TableNumber,
+  type Txn,
+  tableOf,
+} from './server-model.js'
 
-export interface Stored {
-  readonly v: number
-  /** A value that is stored out of line: updates do not send it. */
-  readonly t: number
-}
-
-export type RowMessage =
-  | { readonly op: 'c'; readonly k: number; readonly v: number; readonly t: number }
-  | { readonly op: 'u'; readonly k: number; readonly v: number }
-  | { readonly op: 'd'; readonly k: number; readonly v: number }
-  | {
-      readonly op: 'm'
-      readonly from: number
-      readonly to: number
-      readonly v: number
-      readonly t: number
-      readonly unsent: boolean
-    }
-  | { readonly op: 't' }
-
-export interface Txn {
-  readonly id: number
-  xid: number
-  readonly overlay: Map<number, Stored | null>
-  readonly messages: RowMessage[]
-  state: 'active' | 'limbo' | 'visible'
-  truncated: boolean
-  /** Place of the commit record in the log. */
-  end: number
-}
-
-export interface Snapshot {
-  readonly xmin: number
-  readonly xmax: number
-  readonly xip: readonly number[]
-  /** Insert position when it was taken. */
-  readonly after: number
-  readonly rows: ReadonlyMap<number, Stored>
-}
-
-export interface ServerProfile {
-  readonly keys: number
-  readonly truncate: boolean
-  readonly truncates: number
-  readonly moves: number
-  readonly toast: boolean
-  /** prefix: commits become visible in log order at once (windows); free: in any order, late. */
-  readonly visibility: 'free' | 'prefix'
-}
-
-const TXN_MAX = 5
+/** Columns that a table may gain. */
+const WIDTH_MAX = 8
 
 export class Server {
   readonly commits: Txn[] = []
   /** Which version each version replaced, for the changelog oracle. */
   readonly previous = new Map<number, number>()
+  /** How many added columns a version was written with; those columns hold values made from the version. */
+  readonly widthOf = new Map<number, number>()
   visible = new Map<number, Stored>()
   flushed = 0
   /** Log length: the insert position. */
   inserted = 0
   incarnation = 0
-  begun = 0
-  exclusive: Txn | null = null
-  /** Chunk readers that hold the table's shared lock. */
-  shared = 0
+  /** Who holds, or waits for, the exclusive lock of each table. */
+  readonly exclusive: (Txn | null)[] = [null, null]
+  readonly queued: ({ txn: Txn; what: 't' | 'a' } | null)[] = [null, null]
+  /** Chunk readers that hold each table's shared lock. */
+  shared = [0, 0]
+  widths = [0, 0]
+  /** How often each table got new storage. */
+  readonly rewrites = [0, 0]
+  readonly #published = [true, false]
   readonly #r: Random
   readonly #p: ServerProfile
+  readonly #keys: number[] = []
   readonly #base: Map<number, Stored>
   readonly #locks = new Map<number, Txn>()
   #txns = new Set<Txn>()
+  #begun = 0
   #xid = 100
   #version = 1
   #logXids: number[] = []
@@ -82,8 +53,12 @@ export class Server {
   constructor(random: Random, profile: ServerProfile) {
     this.#r = random
     this.#p = profile
-    for (let k = 0; k < profile.keys; k++)
-      if (random.chance(0.6)) this.visible.set(k, { v: this.#version++, t: 100_000 + k })
+    for (let k = 0; k < profile.keys; k++) this.#keys.push(k, ...(profile.added ? [SECOND_TABLE + k] : []))
+    for (const k of this.#keys) {
+      if (!random.chance(0.6)) continue
+      this.visible.set(k, { v: this.#version, t: 100_000 + k })
+      this.widthOf.set(this.#version++, 0)
+    }
     this.#base = new Map(this.visible)
   }
 
@@ -91,79 +66,122 @@ export class Server {
     return [...this.#txns].filter((t) => t.state === 'active')
   }
 
+  /** Commits that may become visible now. */
   get limbo(): Txn[] {
-    return [...this.#txns].filter((t) => t.state === 'limbo')
+    const all = [...this.#txns].filter((t) => t.state === 'limbo')
+    if (this.#p.visibility === 'free') return all
+    return all.sort((a, b) => a.end - b.end).slice(0, 1)
   }
 
   begin(): void {
-    if (this.#txns.size >= TXN_MAX) return
-    this.begun++
+    if (this.#txns.size >= this.#p.txns) return
     this.#txns.add({
-      id: this.begun,
+      id: ++this.#begun,
       xid: 0,
+      blind: false,
       overlay: new Map(),
+      touched: new Set(),
+      truncated: new Set(),
+      widths: new Map(),
       messages: [],
       state: 'active',
-      truncated: false,
       end: 0,
     })
   }
 
   /** One statement of a running transaction, if its locks can be had. */
   statement(txn: Txn): void {
-    if (this.exclusive !== null && this.exclusive !== txn) return
-    if (this.#p.truncate && this.#r.chance(this.#p.truncates) && this.#canTruncate(txn)) return this.#truncate(txn)
-    const k = this.#r.below(this.#p.keys)
+    this.#grant()
+    if (this.queued.some((waiter) => waiter?.txn === txn)) return
+    const k = this.#r.pick(this.#keys)
+    const table = tableOf(k)
+    const owner = this.exclusive[table] ?? this.queued[table]?.txn ?? txn
+    if (owner !== txn) return
+    const what = this.#definition(txn, table)
+    if (what === null) return this.#row(txn, k, table)
+    this.queued[table] = { txn, what }
+    this.#grant()
+  }
+
+  #definition(txn: Txn, table: TableNumber): 't' | 'a' | null {
+    const { truncates, alters } = this.#p
+    if (truncates > 0 && this.#r.chance(truncates)) return 't'
+    return alters > 0 && this.#width(txn, table) < WIDTH_MAX && this.#r.chance(alters) ? 'a' : null
+  }
+
+  /** Who waits for an exclusive lock gets it when nobody else has used the table. */
+  #grant(): void {
+    for (const table of [FIRST_TABLE, 1] as const) {
+      const waiter = this.queued[table]
+      if (!waiter || this.shared[table]! > 0) continue
+      const { txn, what } = waiter
+      if ([...this.#txns].some((o) => o !== txn && o.touched.has(table))) continue
+      this.queued[table] = null
+      this.exclusive[table] = txn
+      this.#needXid(txn)
+      if (what === 't') this.#truncate(txn, table)
+      else this.#alter(txn, table)
+    }
+  }
+
+  #row(txn: Txn, k: number, table: TableNumber): void {
     if (!this.#lock(txn, k)) return
-    const row = this.#row(txn, k)
+    const row = this.#read(txn, k)
     this.#needXid(txn)
     const v = this.#version++
+    const width = this.#width(txn, table)
+    this.widthOf.set(v, width)
+    const common = { table, width, k, v }
     if (row === null) {
-      this.#write(txn, { op: 'c', k, v, t: 500_000 + v }, [[k, { v, t: 500_000 + v }]])
+      const fresh = { v, t: 500_000 + v }
+      this.#write(txn, { op: 'c', ...common, t: fresh.t, old: null }, [[k, fresh]])
       return
     }
     this.previous.set(v, row.v)
     const dice = this.#r.next()
     const { moves } = this.#p
-    if (dice < moves) this.#move(txn, k, row, v)
-    else if (dice < moves + (1 - moves) * 0.7) this.#write(txn, { op: 'u', k, v }, [[k, { v, t: row.t }]])
-    else this.#write(txn, { op: 'd', k, v: row.v }, [[k, null]])
+    if (dice < moves) this.#move(txn, k, row, common)
+    else if (dice < moves + (1 - moves) * 0.7)
+      this.#write(txn, { op: 'u', ...common, t: row.t, old: row }, [[k, { v, t: row.t }]])
+    else this.#write(txn, { op: 'd', ...common, t: row.t, old: row }, [[k, null]])
   }
 
-  #move(txn: Txn, from: number, row: Stored, v: number): void {
-    const to = this.#r.below(this.#p.keys)
-    if (to === from || !this.#lock(txn, to) || this.#row(txn, to) !== null) return
+  #move(txn: Txn, from: number, row: Stored, common: { table: TableNumber; width: number; v: number }): void {
+    const to = this.#r.pick(this.#keys)
+    if (to === from || tableOf(to) !== common.table || !this.#lock(txn, to) || this.#read(txn, to) !== null) return
     const unsent = this.#p.toast && this.#r.chance(0.7)
-    const t = unsent ? row.t : 500_000 + v
-    this.#write(txn, { op: 'm', from, to, v, t, unsent }, [
+    const t = unsent ? row.t : 500_000 + common.v
+    this.#write(txn, { op: 'm', ...common, k: to, from, t, unsent, old: row }, [
       [from, null],
-      [to, { v, t }],
+      [to, { v: common.v, t }],
     ])
   }
 
   #write(txn: Txn, message: RowMessage, rows: readonly [number, Stored | null][]): void {
     for (const [k, row] of rows) txn.overlay.set(k, row)
-    txn.messages.push(message)
+    txn.touched.add(message.table)
+    // 1.10 j: a transaction that was under way when the table was published writes it past the log.
+    if (this.#published[message.table] && !(message.table === 1 && txn.blind)) txn.messages.push(message)
     this.#log(txn.xid)
   }
 
-  #canTruncate(txn: Txn): boolean {
-    return (
-      this.exclusive === null && this.shared === 0 && [...this.#txns].every((o) => o === txn || o.messages.length === 0)
-    )
+  #truncate(txn: Txn, table: TableNumber): void {
+    txn.truncated.add(table)
+    for (const k of [...txn.overlay.keys()]) if (tableOf(k) === table) txn.overlay.delete(k)
+    this.#write(txn, { op: 't', table, width: this.#width(txn, table) }, [])
   }
 
-  #truncate(txn: Txn): void {
-    this.#needXid(txn)
-    this.exclusive = txn
-    txn.truncated = true
-    txn.overlay.clear()
-    this.#write(txn, { op: 't' }, [])
+  /** A column with a default that has to be computed for every row: new storage, and nothing in the log. */
+  #alter(txn: Txn, table: TableNumber): void {
+    txn.widths.set(table, this.#width(txn, table) + 1)
+    txn.touched.add(table)
+    this.#log(txn.xid)
   }
 
   commit(txn: Txn): void {
     if (txn.xid === 0) return this.#forget(txn)
     txn.state = 'limbo'
+    this.#unqueue(txn)
     txn.end = this.#log(txn.xid)
     this.commits.push(txn)
     if (this.#p.visibility === 'prefix') this.show(txn)
@@ -175,19 +193,38 @@ export class Server {
   }
 
   show(txn: Txn): void {
-    if (txn.truncated) this.visible = new Map()
+    for (const k of [...this.visible.keys()]) if (txn.truncated.has(tableOf(k))) this.visible.delete(k)
     for (const [k, row] of txn.overlay) {
       if (row === null) this.visible.delete(k)
       else this.visible.set(k, row)
     }
+    for (const table of new Set([...txn.truncated, ...txn.widths.keys()])) this.rewrites[table]!++
+    for (const [table, width] of txn.widths) this.widths[table] = width
     txn.state = 'visible'
     this.#forget(txn)
   }
 
   snapshot(): Snapshot {
     const xip = [...this.#txns].filter((t) => t.xid !== 0).map((t) => t.xid)
-    const xmin = Math.min(this.#xid, ...xip)
-    return { xmin, xmax: this.#xid, xip, after: this.inserted, rows: new Map(this.visible) }
+    const unseen = [...this.#txns].filter((t) => t.state === 'limbo').map((t) => t.end - 1)
+    return {
+      xmin: Math.min(this.#xid, ...xip),
+      xmax: this.#xid,
+      xip,
+      after: this.inserted,
+      low: Math.min(this.inserted, ...unseen),
+      rows: new Map(this.visible),
+      widths: [...this.widths],
+      rewrites: [...this.rewrites],
+    }
+  }
+
+  /** Adds the second table to the publication, durably. */
+  publish(): void {
+    if (this.#published[1]) return
+    this.#published[1] = true
+    for (const txn of this.#txns) txn.blind = txn.xid !== 0
+    this.mark()
   }
 
   flush(to = this.inserted): void {
@@ -205,7 +242,7 @@ export class Server {
     this.#log(0)
   }
 
-  /** The next commits that a reader which delivered `count` of them may get. */
+  /** The next commit that a reader which delivered `count` of them may get. */
   deliverable(count: number): Txn | null {
     const txn = this.commits[count]
     return txn !== undefined && txn.end <= this.flushed ? txn : null
@@ -215,12 +252,13 @@ export class Server {
     this.inserted = this.flushed
     this.#logXids = this.#logXids.slice(0, this.flushed)
     const kept = this.commits.filter((t) => t.end <= this.flushed)
-    this.commits.length = 0
-    this.commits.push(...kept)
+    this.commits.splice(0, this.commits.length, ...kept)
     this.#txns = new Set()
     this.#locks.clear()
-    this.exclusive = null
-    this.shared = 0
+    this.exclusive.fill(null)
+    this.queued.fill(null)
+    this.shared = [0, 0]
+    this.widths = [0, 0]
     this.incarnation++
     this.visible = new Map(this.#base)
     for (const txn of kept) this.show(txn)
@@ -229,15 +267,20 @@ export class Server {
     for (const xid of this.#logXids) if (xid >= this.#xid) this.#xid = xid + 1
   }
 
-  #row(txn: Txn, k: number): Stored | null {
+  #read(txn: Txn, k: number): Stored | null {
     if (txn.overlay.has(k)) return txn.overlay.get(k)!
-    return txn.truncated ? null : (this.visible.get(k) ?? null)
+    return txn.truncated.has(tableOf(k)) ? null : (this.visible.get(k) ?? null)
+  }
+
+  #width(txn: Txn, table: TableNumber): number {
+    return txn.widths.get(table) ?? this.widths[table]!
   }
 
   #lock(txn: Txn, k: number): boolean {
     const holder = this.#locks.get(k)
     if (holder !== undefined && holder !== txn) return false
     this.#locks.set(k, txn)
+    txn.touched.add(tableOf(k))
     return true
   }
 
@@ -250,9 +293,18 @@ export class Server {
     return ++this.inserted
   }
 
+  #unqueue(txn: Txn): void {
+    this.queued.forEach((waiter, i) => {
+      if (waiter?.txn === txn) this.queued[i] = null
+    })
+  }
+
   #forget(txn: Txn): void {
     this.#txns.delete(txn)
+    this.#unqueue(txn)
     for (const [k, holder] of this.#locks) if (holder === txn) this.#locks.delete(k)
-    if (this.exclusive === txn) this.exclusive = null
+    this.exclusive.forEach((holder, i) => {
+      if (holder === txn) this.exclusive[i] = null
+    })
   }
 }

@@ -94,3 +94,18 @@ t.test('1,000,000 contiguous finished chunks checkpoint in under 1 MiB', async (
   t.ok(largest < 1024 * 1024, `${largest} bytes at most`)
   t.equal(table.ranges.length, 2, 'one finished range and the rest')
 })
+
+t.test('D5 a key that changes its type stops a copy whose bounds lie in the old order, and no other', async (t) => {
+  const one = merger('t', null).tables.values().next().value!
+  const text = table('t', [column('id', { ...columnType('string', 'text'), native: 'text' })])
+  const next = { ...sourceTable('t'), schema: { ...text, key: [0] }, order: { ...order } }
+  one.redefine(next)
+  t.equal(one.order, next.order, 'nothing was split yet')
+  one.split(one.ranges[0]!.id, [['5']])
+  one.redefine({ ...next, order })
+  t.equal(one.order, next.order, 'the bounds keep the order that they were made in')
+  t.throws(() => one.redefine(sourceTable('t')), {
+    code: 'core.identity_changed',
+    message: /was \(text\) and is now \(bigint\)/,
+  })
+})
