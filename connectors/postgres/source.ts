@@ -102,8 +102,9 @@ export class PostgresSource implements Source {
         )
       }
     }
+    // The timeline that is being written: the control file names it only after the promotion's first checkpoint.
     const [[system, timeline, xid, version, limit]] = (await this.#control.query(
-      `select (select system_identifier::text from pg_control_system()), (select timeline_id::text from pg_control_checkpoint()),
+      `select (select system_identifier::text from pg_control_system()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int::text,
         pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
         (select setting from pg_settings where name = 'wal_sender_timeout')`,
     )) as [[string, string, string, string, string]]
