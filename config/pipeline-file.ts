@@ -130,7 +130,7 @@ function applySet(yaml: YamlFile, assignment: string): void {
 }
 
 /** Readers mostly wait for the server, which is often the same machine: as many as cores, within reason. */
-function defaultReaders(): number {
+export function defaultReaders(): number {
   return Math.min(READERS_DEFAULT_MAX, Math.max(READERS_DEFAULT_MIN, availableParallelism()))
 }
 

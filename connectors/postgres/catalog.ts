@@ -86,9 +86,10 @@ where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_'
   and n.nspname <> 'tidemark' and not (c.relispartition)
 order by 2, 3`
 
+/** A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
 const COLUMNS_SQL = `
 select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated,
-  pg_get_expr(d.adbin, d.adrelid),
+  case when a.attgenerated = '' then pg_get_expr(d.adbin, 0) else pg_get_expr(d.adbin, d.adrelid) end,
   case when co.oid is null then null else quote_ident(cn.nspname) || '.' || quote_ident(co.collname) end,
   case when co.oid is null then false else coalesce(co.collisdeterministic, true) and (
     (co.collprovider = 'd' and db.datcollate in ('C', 'POSIX') and dbp.provider = 'c') or (co.collprovider <> 'd' and co.collcollate in ('C', 'POSIX'))

@@ -1,7 +1,8 @@
 /** T41, T42, T46: SIGKILL at every named step, once early and once later, then resume; judged from outside. */
 import t from 'tap'
 import { STEPS, type StepName } from '../../core/steps.js'
-import { Changelog, committedRows } from '../support/changelog.js'
+import { Changelog } from '../support/changelog.js'
+import { committedRows } from '../support/committed-files.js'
 import { describeDifference, tableDifference } from '../support/oracle.js'
 import { createDatabase } from '../support/postgres.js'
 import { runTidemark, startTidemark, writePipeline } from '../support/process.js'

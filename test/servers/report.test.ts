@@ -1,7 +1,7 @@
 /** `--report` against what can be seen from outside: the bytes on stdout, the bytes that a folder's manifest commits. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { committedRows } from '../support/changelog.js'
+import { committedRows } from '../support/committed-files.js'
 import { createDatabase } from '../support/postgres.js'
 import { runTidemark, writePipeline } from '../support/process.js'
 

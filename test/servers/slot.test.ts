@@ -1,4 +1,6 @@
 /** Slots, positions and tables that come later: what must stop, what must move on, and in which words. */
+import { chownSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { describeDifference, tableDifference } from '../support/oracle.js'
 import { createDatabase, startPostgres, type TestDatabase } from '../support/postgres.js'
@@ -67,6 +69,31 @@ t.test('T59 a slot that the server invalidated stops with the reason', async (t)
   t.match(lost.stderr, /was invalidated by the server/)
 })
 
+t.test('1.10 k a new timeline stops from the moment of the promotion, although the slot is there', async (t) => {
+  const server = await startPostgres(t, { version: '15' })
+  const s = await setup(t, 'public.t', await createDatabase(t, { server }))
+  await server.stop('fast')
+  const signal = join(server.dataDir, 'standby.signal')
+  writeFileSync(signal, '')
+  const { uid, gid } = statSync(server.dataDir)
+  chownSync(signal, uid, gid)
+  await server.start()
+  // The checkpoint that a promotion asks for may take minutes on a busy server; here it waits for us.
+  const [checkpointer] = await s.source.query(`select pid from pg_stat_activity where backend_type = 'checkpointer'`)
+  process.kill(Number(checkpointer!.pid), 'SIGSTOP')
+  t.teardown(() => process.kill(Number(checkpointer!.pid), 'SIGCONT'))
+  await s.source.query('select pg_promote()')
+  await s.source.query(`update t set v = 'on the new timeline' where id = 1`)
+  t.same(await s.source.query('select count(*) from pg_replication_slots'), [{ count: '1' }])
+  const stopped = await runTidemark(t, ['sync', s.file])
+  t.equal(stopped.code, 3, stopped.stderr)
+  t.match(
+    stopped.stderr,
+    /postgres\.timeline: the checkpoint was made on timeline 1 of the server, which is on timeline 2 now/,
+  )
+  t.same(await s.target.query('select v from t where id = 1'), [{ v: 'first' }])
+})
+
 t.test('T53 T60 the slot moves on while captured tables are idle, never past the checkpoint', async (t) => {
   const s = await setup(t)
   const sync = startTidemark(t, ['sync', s.file])
@@ -131,6 +158,12 @@ t.test('T77 a table added on resume, with a writer open across its addition', as
   // The table joins the publication; its first chunk waits for the open transaction (1.10 j).
   const joined = `select 1 from pg_publication_tables where tablename = 't_more'`
   await until(async () => (await s.source.query(joined)).length > 0)
+  // Other tables go on meanwhile, and for longer than the first chunk would need.
+  for (const v of ['goes on', 'goes on and on']) {
+    await s.source.query('update t set v = $1 where id = 1', [v])
+    await until(async () => (await s.target.query('select 1 from t where v = $1', [v])).length > 0)
+  }
+  t.same(await s.target.query('select count(*) from t_more'), [{ count: '0' }], 'nothing of it is read yet')
   await open.query(`insert into t_more values (1000, 'open')`)
   await open.query('commit')
   await until(async () => (await s.target.query(`select 1 from t_more where id = 1000`).catch(() => [])).length > 0)

@@ -3,9 +3,6 @@
  * where the key is absent, an update or a delete only where it is present with the stated before-image. So a row lost,
  * delivered twice or out of order is found even when the final state happens to be equal.
  */
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-
 export interface ChangeEvent {
   readonly op: 'r' | 'c' | 'u' | 'd' | 't'
   readonly before: Image | null
@@ -127,35 +124,4 @@ function complete(after: Image, present: Image): Image {
   return Object.fromEntries(
     Object.entries(after).map(([column, value]) => [column, value === UNAVAILABLE ? present[column] : value]),
   )
-}
-
-interface Page {
-  readonly segments: readonly { readonly file: string; readonly bytes: number; readonly events: number }[]
-  /** A page in index/ with the segments before these. */
-  readonly previous?: string
-}
-
-/**
- * The committed rows of a file sink, read without its code: of the highest manifest and the pages before it, the first
- * `bytes` of each segment, in order.
- */
-export function committedRows(folder: string): string {
-  const newest = readdirSync(join(folder, 'manifest'))
-    .filter((name) => /^\d+\.json$/.test(name))
-    .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))
-    .at(-1)
-  if (newest === undefined) return ''
-  const read = (name: string) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as Page
-  const texts: string[] = []
-  for (let page: Page | null = read(`manifest/${newest}`); page; ) {
-    texts.unshift(...page.segments.map(({ file, bytes }) => firstBytes(join(folder, 'data', file), bytes)))
-    page = page.previous === undefined ? null : read(`index/${page.previous}`)
-  }
-  return texts.join('')
-}
-
-function firstBytes(file: string, bytes: number): string {
-  const content = readFileSync(file)
-  if (content.length < bytes) throw new Error(`${file} has ${content.length} bytes, its manifest says ${bytes}`)
-  return content.subarray(0, bytes).toString('utf8')
 }

@@ -37,6 +37,7 @@ export interface TestConnection {
 export interface TestServer {
   readonly url: string
   readonly dataDir: string
+  readonly logFile: string
   /** What the server wrote to its log last. */
   logTail(): string
   stop(mode?: StopMode): Promise<void>
@@ -93,6 +94,7 @@ export async function startPostgres(
   return {
     url: server.url,
     dataDir: server.dataDir,
+    logFile: server.logFile,
     logTail: () => server.logTail(),
     stop: (mode) => server.stop(mode),
     kill: () => server.kill(),

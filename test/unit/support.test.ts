@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { usableBinDir } from '../../cli/demo/embedded-postgres.js'
 import { readableBy, serverUser } from '../../cli/demo/run-as.js'
-import { Changelog, committedRows } from '../support/changelog.js'
+import { Changelog } from '../support/changelog.js'
+import { committedRows } from '../support/committed-files.js'
 import { random } from '../support/seed.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
