@@ -21,6 +21,25 @@ export const systemClock: Clock = {
     }),
 }
 
+/** Keeps others waiting while somebody must not be overtaken. Several may hold it at once. */
+export class Gate {
+  readonly #opened = new Wake()
+  #holders = 0
+
+  /** Returns the release; call it once. */
+  hold(): () => void {
+    this.#holders++
+    return () => {
+      if (--this.#holders === 0) this.#opened.set()
+    }
+  }
+
+  /** Undefined: nobody holds it. Somebody may hold it again when the promise resolves, so look again. */
+  wait(): Promise<void> | undefined {
+    return this.#holders === 0 ? undefined : this.#opened.wait()
+  }
+}
+
 /** A flag that tasks wait on: set() wakes every waiter. */
 export class Wake {
   #waiters: (() => void)[] = []

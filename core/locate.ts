@@ -1,11 +1,9 @@
 /**
  * Keys that only the server can order are located before the merger sees them (D5): one query asks how they lie against
- * every bound that they may be compared with. Other inputs may move the bounds while the server answers, so callers
- * look again, without waiting, right before they hand over:
- *
- *   for (let open = logQuestions(merger, batch); open.length > 0; open = logQuestions(merger, batch)) await ask(source, open, options)
- *   merger.log(batch)
+ * every bound that they may be compared with. Other inputs may move the bounds while the server answers, so it is looked
+ * at again right before the keys are used: see located().
  */
+import type { Bound } from './key.js'
 import { LocatedOrder } from './located-order.js'
 import type { Merger } from './merger.js'
 import type { Key } from './model.js'
@@ -40,14 +38,45 @@ export function logQuestions(merger: Merger, batch: LogBatch): Question[] {
   return [...found].flatMap(([table, { keys, bounds }]) => missing(table, keys, bounds))
 }
 
-/** What must be known before rows up to `upTo` are handed over: the range's held keys and the bound itself. */
-export function rowsQuestions(table: TableMerge, range: number, upTo: Key): Question[] {
-  return isLocated(table) ? missing(table, [...table.heldKeys(range), upTo], [...table.bounds(), upTo]) : []
+/**
+ * What must be known before a read ends: how the keys that its range held lie against the bounds, and against the end of
+ * what was read where that is not the range's own.
+ */
+export function finishQuestions(table: TableMerge, ranges: readonly number[], upTo: Bound | null): Question[] {
+  if (!isLocated(table)) return []
+  const held = ranges.flatMap((id) => table.heldKeys(id))
+  if (upTo === null || upTo.key.length === 0) return missing(table, held, table.bounds())
+  return missing(table, [...held, upTo.key], [...table.bounds(), upTo.key])
+}
+
+/** What must be known before a checkpoint: how held keys lie against what was handed over of their range (1.10 c). */
+export function settleQuestions(merger: Merger): Question[] {
+  return [...merger.tables.values()].flatMap((table) => {
+    if (!isLocated(table)) return []
+    const open = table.ranges.filter((range) => range.state === 'open' && range.handed !== null)
+    return open.flatMap(({ id, handed }) => finishQuestions(table, [id], handed))
+  })
+}
+
+/** What must be known before a range is looked for. */
+export function keyQuestions(table: TableMerge, keys: readonly Key[]): Question[] {
+  return isLocated(table) ? missing(table, keys, table.bounds()) : []
 }
 
 /** What must be known before split points are used: how they lie against the bounds and each other. */
 export function planQuestions(table: TableMerge, keys: readonly Key[]): Question[] {
   return isLocated(table) ? missing(table, keys, [...table.bounds(), ...keys]) : []
+}
+
+/** Asks until everything is known, and then does the work before anything else can happen. */
+export async function located<T>(
+  source: Source,
+  questions: () => readonly Question[],
+  options: Abortable,
+  work: () => T,
+): Promise<T> {
+  for (let open = questions(); open.length > 0; open = questions()) await ask(source, open, options)
+  return work()
 }
 
 export async function ask(source: Source, questions: readonly Question[], options: Abortable): Promise<void> {

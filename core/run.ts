@@ -14,9 +14,9 @@ import {
   savedPlace,
   writeCheckpoint,
 } from './checkpoint.js'
-import { type Clock, Wake } from './clock.js'
+import { type Clock, Gate, Wake } from './clock.js'
 import { TidemarkError, toError } from './errors.js'
-import { ask, logQuestions } from './locate.js'
+import { ask, located, logQuestions, settleQuestions } from './locate.js'
 import { Merger } from './merger.js'
 import type { Metrics, Progress, TableProgress } from './metrics.js'
 import type { ChangeBatch, Position, TableId } from './model.js'
@@ -80,6 +80,10 @@ export class PipelineRun {
   readonly #end = new AbortController()
   readonly #out = new Channel<Out>({ bytesMax: OUT_BYTES_MAX })
   readonly #released = new Wake()
+  /** See SnapshotOptions. */
+  readonly #rowsGate = new Gate()
+  readonly #logGate = new Gate()
+  #settling = false
   #sink!: Sink
   #session!: SinkSession
   #source!: Source
@@ -230,6 +234,8 @@ export class PipelineRun {
       clock: this.#o.clock,
       signal: this.#end.signal,
       room: () => this.#out.room(),
+      rowsGate: this.#rowsGate,
+      logGate: this.#logGate,
       changed: () => this.#changed(),
       note: this.#o.note,
     })
@@ -301,8 +307,12 @@ export class PipelineRun {
     const signal = this.#end.signal
     const merger = this.#merger
     for await (const batch of this.#source.tail(merger.position, { signal })) {
-      for (let open = logQuestions(merger, batch); open.length > 0; open = logQuestions(merger, batch)) {
-        await ask(this.#source, open, { signal })
+      for (;;) {
+        const held = this.#logGate.wait()
+        const open = held === undefined ? logQuestions(merger, batch) : []
+        if (held !== undefined) await held
+        else if (open.length > 0) await ask(this.#source, open, { signal })
+        else break
       }
       this.#changed(merger.log(batch))
       await this.#out.room()
@@ -433,10 +443,29 @@ export class PipelineRun {
     const merger = this.#merger
     if (!this.#wanted || !merger.divisible) return
     if (merger.midTransaction && merger.transactionBytes < this.#o.transactionBytesWhole && !this.#forced) return
+    if (this.#settling) return
+    if (settleQuestions(merger).length > 0) return void this.#settle()
     this.#wanted = false
     this.#dirty = false
     const barrier = this.#barrier()
     void this.#out.push({ barrier }, 0)
+  }
+
+  /** D5: the server is asked where held keys lie against the rows that were handed over; nothing moves meanwhile. */
+  async #settle(): Promise<void> {
+    this.#settling = true
+    const release = [this.#rowsGate.hold(), this.#logGate.hold()]
+    try {
+      const done = () => {
+        this.#settling = false
+        this.#place()
+      }
+      await located(this.#source, () => settleQuestions(this.#merger), { signal: this.#end.signal }, done)
+    } catch (thrown) {
+      this.#out.fail(toError(thrown))
+    } finally {
+      for (const open of release) open()
+    }
   }
 
   #barrier(): Barrier {

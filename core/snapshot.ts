@@ -3,10 +3,9 @@
  * own while the log goes on. Order within one chunk, enforced here: lock, open in the merger (I4), snapshot, compare
  * with what was remembered, SELECT; rows leave only when the source has made durable what they show (I5, 1.10 e).
  */
-import type { Clock } from './clock.js'
-import { Wake } from './clock.js'
+import { type Clock, type Gate, Wake } from './clock.js'
 import type { Bound } from './key.js'
-import { ask, planQuestions, rowsQuestions } from './locate.js'
+import { finishQuestions, keyQuestions, located, planQuestions } from './locate.js'
 import type { Merger } from './merger.js'
 import { keyOf, type TableId } from './model.js'
 import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source, SourceTable } from './source.js'
@@ -35,6 +34,10 @@ export interface SnapshotOptions {
   readonly signal: AbortSignal
   /** Waits until what was emitted may grow again. */
   readonly room: () => Promise<void> | undefined
+  /** Held while a checkpoint asks where rows that were handed over end: none may follow meanwhile. */
+  readonly rowsGate: Gate
+  /** Held while a read asks where keys that the log brought lie: no more may come meanwhile. */
+  readonly logGate: Gate
   /** A chunk finished or something else changed that a checkpoint should hold. */
   readonly changed: () => void
   readonly note: (line: string) => void
@@ -142,9 +145,8 @@ export class SnapshotScheduler {
     this.#planning.add(range.id)
     try {
       const keys = await source.plan(table.table, range, this.#limit(table).rowsMax, readers * 2, { signal })
-      for (let q = planQuestions(table, keys); q.length > 0; q = planQuestions(table, keys))
-        await ask(source, q, { signal })
-      table.split(range.id, keys)
+      const questions = () => planQuestions(table, keys)
+      await located(source, questions, { signal }, () => table.split(range.id, keys))
     } finally {
       this.#planning.delete(range.id)
     }
@@ -211,7 +213,7 @@ export class SnapshotScheduler {
     { chunk, definition }: Taken,
     durable: Promise<void>,
   ): Promise<void> {
-    const { merger, source, signal } = this.#o
+    const { merger, rowsGate, signal } = this.#o
     const name = table.table.schema.id
     const range = table.range(id, 'open')
     if (range === null) return
@@ -229,26 +231,33 @@ export class SnapshotScheduler {
         const { done, value: rows } = await taken.next()
         if (done) break
         if (!kept) continue
-        const upTo = lastBound(rows)
-        for (let q = rowsQuestions(table, id, upTo.key); q.length > 0; q = rowsQuestions(table, id, upTo.key))
-          await ask(source, q, { signal })
-        kept = merger.rows(name, id, rows, upTo)
+        for (let held = rowsGate.wait(); held !== undefined; held = rowsGate.wait()) await held
+        kept = merger.rows(name, id, rows, lastBound(rows))
         if (!kept) read.stop()
         step('chunk.rows')
       }
       const { upTo } = await read.end
       const window = chunk.window ? await chunk.window.high({ signal }) : null
-      const last = upTo?.key ?? []
-      for (let q = rowsQuestions(table, id, last); upTo !== null && q.length > 0; q = rowsQuestions(table, id, last)) {
-        await ask(source, q, { signal })
-      }
-      // Nothing was read before the read ended early: the range waits again as a whole.
-      if (upTo !== null && sameBound(upTo, lo)) merger.giveUp(name, id)
-      else merger.finish(name, id, upTo, window)
+      await this.#finish(table, [id], upTo, () => {
+        // Nothing was read before the read ended early: the range waits again as a whole.
+        if (upTo !== null && sameBound(upTo, lo)) merger.giveUp(name, id)
+        else merger.finish(name, id, upTo, window)
+      })
       this.chunks.set(name, (this.chunks.get(name) ?? 0) + 1)
     } finally {
       this.#reads.delete(id)
       this.#inFlight.set(name, (this.#inFlight.get(name) ?? 1) - 1)
+    }
+  }
+
+  /** D5: ends reads once it is known where everything lies that the log brought meanwhile. */
+  async #finish(table: TableMerge, ids: readonly number[], upTo: Bound | null, end: () => void): Promise<void> {
+    const { source, logGate, signal } = this.#o
+    const release = logGate.hold()
+    try {
+      await located(source, () => finishQuestions(table, ids, upTo), { signal }, end)
+    } finally {
+      release()
     }
   }
 
@@ -277,14 +286,21 @@ export class SnapshotScheduler {
     for (const rows of found) {
       for (const row of rows.rows) {
         const key = keyOf(rows.schema, row)
-        for (let q = rowsQuestions(table, ids[0]!, key); q.length > 0; q = rowsQuestions(table, ids[0]!, key))
-          await ask(source, q, { signal })
-        const range = table.find(key)
-        if (ids.includes(range.id))
-          merger.rows(name, range.id, { schema: rows.schema, rows: [row], bytes: 0 }, range.hi)
+        await located(
+          source,
+          () => keyQuestions(table, [key]),
+          { signal },
+          () => {
+            const range = table.find(key)
+            const one = { schema: rows.schema, rows: [row], bytes: 0 }
+            if (ids.includes(range.id)) merger.rows(name, range.id, one, range.hi)
+          },
+        )
       }
     }
-    for (const id of ids) merger.finish(name, id, null)
+    await this.#finish(table, ids, null, () => {
+      for (const id of ids) merger.finish(name, id, null)
+    })
   }
 }
 

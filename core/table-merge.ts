@@ -477,12 +477,11 @@ export class TableMerge {
     }
   }
 
-  /** Every key that a comparison may meet as a bound. */
+  /** Every key that an event's key may be compared with. */
   bounds(): Key[] {
     const out: Key[] = []
-    for (const { lo, handed, held } of this.ranges) {
+    for (const { lo, held } of this.ranges) {
       if (lo !== null) out.push(lo.key)
-      if (handed !== null) out.push(handed.key)
       // These may become one-row ranges when their chunk closes.
       for (const { schema, change } of held) if (this.#mustRead(change)) out.push(keyOf(schema, change.after!))
     }
