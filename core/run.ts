@@ -265,16 +265,23 @@ export class PipelineRun {
 
   async #tasks(): Promise<'done' | 'stopped'> {
     const { signal } = this.#o
-    const stop = () => this.#stop()
-    signal.addEventListener('abort', stop, { once: true })
-    if (signal.aborted) stop()
-    const admitting = this.#admit()
     let failure: Error | null = null
     const fail = (thrown: unknown) => {
       if (this.#end.signal.aborted) return
       failure ??= toError(thrown)
       this.#out.fail(failure)
     }
+    // What is thrown in a listener ends the process.
+    const stop = () => {
+      try {
+        this.#stop()
+      } catch (thrown) {
+        fail(thrown)
+      }
+    }
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
+    const admitting = this.#admit()
     const others = [this.#tail(), this.#scheduler.run(fail), this.#upkeep(), admitting].map((task) => task.catch(fail))
     try {
       this.#changed(false)

@@ -106,7 +106,16 @@ const DEFINED: Profile = { ...QUIET, alters: 0.3, toast: true, serverCrash: true
 export const PROFILES: readonly Profile[] = [
   BASE,
   { ...BASE, name: 'sink without rows', completes: false },
-  { ...BASE, name: 'located keys', located: true, moves: 0.5, alters: 0.15, chunkPaces: [0.5], paces: { rows: 0.1 } },
+  {
+    ...BASE,
+    name: 'located keys',
+    located: true,
+    moves: 0.5,
+    alters: 0.15,
+    shortReads: 0.4,
+    chunkPaces: [0.5],
+    paces: { rows: 0.1 },
+  },
   { ...QUIET, name: 'calm', processCrash: false, stops: false },
   { ...QUIET, name: 'crashes', serverCrash: true, sleepers: true },
   { ...BASE, name: 'unflushed', unflushed: true, truncates: 0 },
