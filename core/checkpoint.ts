@@ -7,8 +7,9 @@ import { type Cut, type CutData, cutFromJSON } from './cut.js'
 import { TidemarkError } from './errors.js'
 import type { Bound } from './key.js'
 import type { Position, TableId, TxnRef, Value } from './model.js'
+import { newRange, type Range } from './range.js'
 import type { SavedPlace, SourceIdentity } from './source.js'
-import { newRange, type Range, type TableMerge } from './table-merge.js'
+import type { TableMerge } from './table-merge.js'
 
 export const CHECKPOINT_VERSION = 1
 

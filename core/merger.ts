@@ -10,8 +10,10 @@ import type { Cut } from './cut.js'
 import { assert } from './errors.js'
 import type { Bound } from './key.js'
 import type { Change, ChangeBatch, Origin, Position, Row, TableId, TableSchema } from './model.js'
+import { newRange } from './range.js'
+import { complete, keyMoved } from './row-change.js'
 import type { ChunkRows, LogBatch, LogItem, SourceTable } from './source.js'
-import { complete, type Emitter, keyMoved, newRange, TableMerge } from './table-merge.js'
+import { type Emitter, TableMerge } from './table-merge.js'
 
 export interface MergerOptions {
   readonly tables: readonly SourceTable[]

@@ -25,7 +25,7 @@ export interface Progress {
   readonly restarts: number
 }
 
-interface Count {
+export interface Count {
   rows: number
   events: number
   bytes: number

@@ -2,7 +2,7 @@
  * One attempt of a pipeline: opens sink and source in the order that makes a crash at any step harmless, then runs four
  * tasks until one of them ends it: the tail feeds the merger, the scheduler's readers feed it too, the pump writes what
  * the merger emits and commits, and upkeep prunes and beats. Whatever the merger emitted before a barrier is in the
- * barrier's checkpoint and nothing else is (I2).
+ * barrier's checkpoint and nothing else is (I2). Long because the tasks share one state.
  */
 import { setMaxListeners } from 'node:events'
 import { Channel } from './channel.js'
@@ -16,15 +16,17 @@ import {
 } from './checkpoint.js'
 import { type Clock, Gate, Wake } from './clock.js'
 import { TidemarkError, toError } from './errors.js'
+import { requireSameSource } from './identity.js'
 import { ask, located, logQuestions, settleQuestions } from './locate.js'
 import { Merger } from './merger.js'
-import type { Metrics, Progress, TableProgress } from './metrics.js'
+import type { Metrics, Progress } from './metrics.js'
 import type { ChangeBatch, Position, TableId } from './model.js'
 import type { StateStore } from './pipeline.js'
 import type { Sink, SinkSession } from './sink.js'
 import { CHUNK_ROWS_DEFAULT, HELD_BYTES_MAX, SnapshotScheduler } from './snapshot.js'
 import type { Source, SourceOpen } from './source.js'
 import { step } from './steps.js'
+import { tableProgress } from './table-progress.js'
 import type { Transform } from './transform.js'
 
 /** Batches that wait for the sink. */
@@ -166,7 +168,7 @@ export class PipelineRun {
       note: this.#o.note,
     })
     const { tables, identity } = this.#opened
-    if (saved !== null) this.#sameSource(saved)
+    if (saved !== null) requireSameSource(saved, name, this.#source.connector, this.#opened)
     const unwritten = tables.filter(({ schema }) => !saved?.tables[schema.id]?.started)
     await this.#session.prepare(
       tables.map((t) => transform.apply(t.schema)),
@@ -239,26 +241,6 @@ export class PipelineRun {
       changed: () => this.#changed(),
       note: this.#o.note,
     })
-  }
-
-  #sameSource(saved: CheckpointState): void {
-    const { name } = this.#o
-    const fix = 'Point the pipeline back at it, or give this pipeline another pipeline.name.'
-    if (saved.pipeline !== name || saved.connector !== this.#source.connector) {
-      throw new TidemarkError('core.identity_changed', {
-        message: `the checkpoint belongs to pipeline ${saved.pipeline} with a ${saved.connector} source, this is ${name} with ${this.#source.connector}`,
-        fix,
-      })
-    }
-    for (const [what, was] of Object.entries(saved.source)) {
-      const now = this.#opened.identity[what]
-      if (now === was || this.#opened.accepted?.includes(what)) continue
-      throw new TidemarkError('core.identity_changed', {
-        message: `the checkpoint of pipeline ${name} was made with ${what} ${was}, the source now has ${what} ${now}`,
-        fix,
-        at: 'source',
-      })
-    }
   }
 
   // ---- tasks
@@ -542,20 +524,11 @@ export class PipelineRun {
         : this.#merger.snapshotDone
           ? 'streaming'
           : 'snapshot'
-    return { phase, tables: this.#tableProgress(), lagMs, position, checkpoints, restarts }
-  }
-
-  #tableProgress(): TableProgress[] {
-    const tables = this.#opened?.tables ?? []
-    return tables.map(({ schema, estimatedRows }) => {
-      const { rows, events, bytes } = this.#o.metrics.tables.get(schema.id) ?? { rows: 0, events: 0, bytes: 0 }
-      const merge = this.#merger?.tables.get(schema.id)
-      const state = merge?.pure ? 'streaming' : merge?.started ? 'snapshot' : 'waiting'
-      const chunksDone = this.#scheduler?.chunks.get(schema.id) ?? 0
-      const left = merge?.ranges.filter((r) => r.state !== 'finished').length ?? 0
-      const guess = estimatedRows === null ? null : Math.ceil(estimatedRows / this.#chunkRows)
-      const chunksTotal = left === 0 ? chunksDone : guess === null ? null : Math.max(guess, chunksDone + left)
-      return { table: schema.id, state, rowsEstimated: estimatedRows, chunksDone, chunksTotal, rows, events, bytes }
+    const tables = (this.#opened?.tables ?? []).map((table) => {
+      const id = table.schema.id
+      const chunks = { done: this.#scheduler?.chunks.get(id) ?? 0, rows: this.#chunkRows }
+      return tableProgress(table, this.#merger?.tables.get(id), chunks, metrics.tables.get(id))
     })
+    return { phase, tables, lagMs, position, checkpoints, restarts }
   }
 }

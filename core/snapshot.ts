@@ -8,9 +8,10 @@ import type { Bound } from './key.js'
 import { finishQuestions, keyQuestions, located, planQuestions } from './locate.js'
 import type { Merger } from './merger.js'
 import { keyOf, type TableId } from './model.js'
+import type { Range } from './range.js'
 import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source, SourceTable } from './source.js'
 import { step } from './steps.js'
-import type { Range, TableMerge } from './table-merge.js'
+import type { TableMerge } from './table-merge.js'
 
 /** 1.10 i: chunk reading pauses while the log has still to pass this many cuts. */
 export const UNRESOLVED_CUTS_MAX = 1_000

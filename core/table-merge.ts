@@ -1,76 +1,24 @@
 /**
  * The merge rule for one table (design.md section 2, correctness.md 1.9 and 1.10): a partition of the key space into
- * ranges, each waiting, open or finished, and what happens to a log event that falls into one.
- *
- *   waiting   its rows were not read: events are dropped and their transaction remembered
- *   open      its rows are being read: events are held
- *   finished  its rows have left: events leave unless the cut covers them
+ * ranges (range.ts), and what happens to a log event that falls into one. Long because its steps share one invariant.
  *
  * Always true: the ranges cover the key space without gap or overlap; rows of a range left in key order up to
  * `handed`; an event of a key leaves after the key's row (I3). Synchronous on purpose: interleavings are inputs.
  */
 import type { Cut } from './cut.js'
 import { assert, TidemarkError } from './errors.js'
-import { aboveBound, type Bound, inRange, type KeyOrder, type KeyRange } from './key.js'
+import { aboveBound, type Bound, inRange, type KeyOrder } from './key.js'
 import { LocatedOrder } from './located-order.js'
 import { type Change, type Key, keyOf, keyText, type Origin, type Row, type TableSchema, type TxnRef } from './model.js'
+import { type Held, heldKey, newRange, passes, piece, type Range, sameBound } from './range.js'
+import { complete, completeKey, keyMoved, keyOnly, keyTypes } from './row-change.js'
 import type { ChunkCut, ChunkRows, SourceTable } from './source.js'
 import { Window } from './window.js'
-
-export interface Held {
-  readonly txn: TxnRef
-  readonly schema: TableSchema
-  readonly change: Change
-  readonly bytes: number
-}
-
-export interface Range extends KeyRange {
-  readonly id: number
-  lo: Bound | null
-  hi: Bound | null
-  state: 'waiting' | 'open' | 'finished'
-  /** waiting, open: transactions whose events were dropped here; any later cut must cover them (1.9). */
-  remembered: Map<bigint, TxnRef>
-  /** open: once known. finished: null when the log has passed it and it covers nothing that can still come. */
-  cut: Cut | null
-  /** open: how its rows are described to sinks. */
-  origin: Origin | null
-  held: Held[]
-  heldBytes: number
-  /** open: every row up to here has left. */
-  handed: Bound | null
-  /** open, sources without exact cuts: rows wait for the high mark (1.10 a). */
-  window: Window | null
-  /** waiting: the source was asked for split points, or the range is small enough. */
-  planned: boolean
-  /** The only key of a one-row range (1.10 g). */
-  single: Key | null
-}
 
 /** Where changes leave to, in order. */
 export interface Emitter {
   change(schema: TableSchema, origin: Origin, change: Change, bytes: number): void
   rows(schema: TableSchema, origin: Origin, rows: readonly Row[], bytes: number): void
-}
-
-let lastId = 0
-
-export function newRange(lo: Bound | null, hi: Bound | null, state: Range['state']): Range {
-  return {
-    id: ++lastId,
-    lo,
-    hi,
-    state,
-    remembered: new Map(),
-    cut: null,
-    origin: null,
-    held: [],
-    heldBytes: 0,
-    handed: null,
-    window: null,
-    planned: false,
-    single: null,
-  }
 }
 
 export class TableMerge {
@@ -178,24 +126,19 @@ export class TableMerge {
   }
 
   #hold(range: Range, held: Held): void {
+    if (range.window?.high?.covers(held.txn)) return this.#fold(range, range.window, [held])
     range.held.push(held)
     range.heldBytes += held.bytes
     this.heldBytes += held.bytes
-    if (range.window !== null && range.window.high !== null) this.#fold(range, range.window, range.window.high)
   }
 
   /**
    * 1.10 a: what the high mark covers goes into the window's rows in log order, and at once: were it held, its bytes would
    * stop the log, for which the window waits (I8). It is remembered, since the read may still be given up.
    */
-  #fold(range: Range, window: Window, high: Cut): void {
-    const inside = range.held.filter((h) => high.covers(h.txn))
+  #fold(range: Range, window: Window, inside: readonly Held[]): void {
     window.fold(inside)
     for (const { txn } of inside) range.remembered.set(txn.ordinal, txn)
-    const bytes = inside.reduce((sum, h) => sum + h.bytes, 0)
-    range.held = range.held.filter((h) => !high.covers(h.txn))
-    range.heldBytes -= bytes
-    this.heldBytes -= bytes
   }
 
   /** An insert with unsent values has no row to complete it; under latest-offset no update has (1.10 g). */
@@ -342,7 +285,12 @@ export class TableMerge {
     if (range.window === null) return this.#close(range)
     assert(high !== null, 'a window ends with its high mark')
     range.window.high = high
-    this.#fold(range, range.window, high)
+    const inside = range.held.filter((h) => high.covers(h.txn))
+    this.#fold(range, range.window, inside)
+    const bytes = inside.reduce((sum, h) => sum + h.bytes, 0)
+    range.held = range.held.filter((h) => !high.covers(h.txn))
+    range.heldBytes -= bytes
+    this.heldBytes -= bytes
   }
 
   /** Exact cut: held events leave after the rows, unless the rows show them already (1.10 a). */
@@ -538,49 +486,4 @@ export class TableMerge {
     this.ranges = joined
     if (this.order instanceof LocatedOrder && this.pure) this.order.retain([])
   }
-}
-
-function heldKey({ schema, change }: Held): Key {
-  return keyOf(schema, change.op === 'd' ? change.before! : change.after!)
-}
-
-function passes(range: Range, txn: TxnRef): boolean {
-  return range.state === 'finished' && !(range.cut?.covers(txn) ?? false)
-}
-
-function piece(of: Range, lo: Bound | null, hi: Bound | null): Range {
-  const part = newRange(lo, hi, of.state)
-  part.cut = of.cut
-  part.planned = true
-  return part
-}
-
-function sameBound(order: KeyOrder, a: Bound, b: Bound): boolean {
-  return a.side === b.side && order.compare(a.key, b.key) === 0
-}
-
-function keyTypes({ columns, key }: TableSchema): string {
-  return key.map((i) => [columns[i]!.type.native, columns[i]!.type.collation].filter(Boolean).join(' ')).join(', ')
-}
-
-export function keyMoved(schema: TableSchema, before: Row, after: Row): boolean {
-  for (const i of schema.key) if (before[i] !== after[i] && keyText([before[i]]) !== keyText([after[i]])) return true
-  return false
-}
-
-export function complete(row: Row): boolean {
-  for (let i = 0; i < row.length; i++) if (row[i] === undefined) return false
-  return true
-}
-
-/** The delete half of a move is stated by its key: the other old values went with the row. */
-function keyOnly(schema: TableSchema, row: Row): Row {
-  return complete(row) ? row : row.map((value, i) => (schema.key.includes(i) ? value : undefined))
-}
-
-/** A key column stored out of line is unsent in the new row and sent in the old one. */
-function completeKey(schema: TableSchema, change: Change): Change {
-  const { before, after } = change
-  if (after === null || before === null || !schema.key.some((i) => after[i] === undefined)) return change
-  return { ...change, after: after.map((v, i) => (v === undefined && schema.key.includes(i) ? before[i] : v)) }
 }

@@ -1,4 +1,5 @@
 /** One seeded run: writers, crashes and the production pipeline, step by step, judged at every commit and at the end. */
+import { setMaxListeners } from 'node:events'
 import { runPipeline } from '../../core/pipeline.js'
 import { Ops } from './ops.js'
 import type { SimProcess } from './process.js'
@@ -126,7 +127,10 @@ class Run {
 
   #start(): void {
     const process: SimProcess = { lost: 0, sessions: new Set(), wide: this.#wide, claimed: false, fenced: 0 }
-    const mine: Running = { process, stop: new AbortController(), stopping: false, over: false }
+    const stop = new AbortController()
+    // The simulated clock's sleeps listen to it until the process is gone.
+    setMaxListeners(0, stop.signal)
+    const mine: Running = { process, stop, stopping: false, over: false }
     this.#current = mine
     this.#note('START')
     const released = (count: number) => {
