@@ -78,7 +78,9 @@ async function init(io: Io, options: InitOptions, signal: AbortSignal): Promise<
   }
   io.stderr.write(`wrote ${options.file}\n`)
   for (const name of variables) {
-    io.stderr.write(`it holds no password: set ${name}, percent-encoded as in the URL, before each run\n`)
+    io.stderr.write(
+      `it holds no password: set ${name} to the password as it is, not percent-encoded, before each run\n`,
+    )
   }
   io.stderr.write(`next: tidemark check ${options.file}\n`)
   return EXIT.done

@@ -1,8 +1,6 @@
 /** The options of `pipeline`, `route` and `transform`; those of `source` and `sink` belong to their connectors. */
 import { z } from 'zod'
-import { parseDurationMs } from '../core/duration.js'
-import { TidemarkError } from '../core/errors.js'
-import { parseTablePatterns } from '../core/table-pattern.js'
+import { duration, tablePatterns } from '../core/options.js'
 
 const CHECKPOINT_INTERVAL_MS_MIN = 10
 const CHECKPOINT_INTERVAL_MS_MAX = 10 * 60_000
@@ -11,37 +9,12 @@ const NAME_CHARS_MAX = 100
 
 const description = z.string().optional().describe('A remark for people; it has no effect.')
 
-const tablePattern = z
-  .string()
-  .min(1)
-  .superRefine((text, context) => {
-    try {
-      parseTablePatterns(text)
-    } catch (error) {
-      if (!(error instanceof TidemarkError)) throw error
-      context.addIssue({ code: 'custom', message: `${error.message}. ${error.fix}` })
-    }
-  })
-
-export const duration = (minMs: number, maxMs: number) =>
-  z.union([z.string(), z.number()]).transform((text, context) => {
-    const ms = parseDurationMs(text)
-    if (ms !== null && ms >= minMs && ms <= maxMs) return ms
-    const message =
-      ms === null
-        ? `"${text}" is not a length of time. Write for example 500ms, 1s or 2min.`
-        : `must lie between ${minMs}ms and ${maxMs}ms.`
-    context.addIssue({ code: 'custom', message })
-    return z.NEVER
-  })
-
 /** A pipeline's name keys the slot, the publication and the checkpoint. */
 export const PIPELINE_NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_. -]*$/u
 
 export const pipelineBlock = z.strictObject({
   name: z
     .string()
-    .min(1)
     .max(NAME_CHARS_MAX)
     .regex(PIPELINE_NAME, 'use letters, digits, "_", "-" and "."')
     .optional()
@@ -76,7 +49,7 @@ export const pipelineBlock = z.strictObject({
 })
 
 export const routeEntry = z.strictObject({
-  'source-table': tablePattern.describe('The tables that the route applies to: a name, a glob or a pattern.'),
+  'source-table': tablePatterns().describe('The tables that the route applies to: a name, a glob or a pattern.'),
   'sink-table': z
     .string()
     .min(1)
@@ -104,7 +77,7 @@ export const MASKS = ['sha256', 'redact', 'null'] as const
 
 export const transformEntry = z
   .strictObject({
-    'source-table': tablePattern.describe('The tables that the rule applies to: a name, a glob or a pattern.'),
+    'source-table': tablePatterns().describe('The tables that the rule applies to: a name, a glob or a pattern.'),
     include: columnNames('Columns to keep; all others are left out. `*` and `?` match any characters.'),
     exclude: columnNames('Columns to leave out. `*` and `?` match any characters.'),
     mask: z

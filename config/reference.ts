@@ -111,7 +111,9 @@ Unknown options are errors. Options are written in one line, dots included: \`sc
 
 **Values from outside.** In any value: \`\${VAR}\` or \`\${env:VAR}\` (an error when not set), \`\${VAR:-default}\`,
 \`\${file:/path}\` (a file's text without the last line break) and \`\${file:/path.properties:key}\`; \`$\${\` stands for \`\${\`.
-Relative paths start from the pipeline file. What comes from outside, and every password, token and secret, is never printed.
+Relative paths start from the pipeline file. Inside a URL that the file spells out (\`postgres://app:\${PASSWORD}@db/shop\`) the value,
+default included, is percent-encoded for you: keep passwords as they are. A URL that comes as a whole (\`\${DATABASE_URL}\`) is
+taken as it is. What comes from outside, and every password, token and secret, is never printed.
 
 **Tables.** A pattern with \`\\.\` is Flink's syntax: \`.\` separates parts, \`\\.\` is any character, parts are regular expressions.
 Anything else is a glob with \`*\` and \`?\`; a part in double quotes is literal. Two parts are schema.table, three

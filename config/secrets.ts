@@ -38,8 +38,8 @@ export class Secrets {
     let out = text
     const longestFirst = [...this.#values].sort(([a], [b]) => b.length - a.length)
     for (const [, regex] of longestFirst) out = out.replace(regex, MASK)
-    // A URL that no option holds may still appear, e.g. in a driver's message.
-    return out.replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi, `$1${MASK}@`)
+    // A URL that no option holds may still appear, e.g. in a driver's message; the form that our own advice shows stays.
+    return out.replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)(?!password@host)[^\s@/]+@/gi, `$1${MASK}@`)
   }
 
   /** Every text inside a value: redacted before it is encoded, because a secret may be a quote or a number. */

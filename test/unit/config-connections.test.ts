@@ -1,0 +1,79 @@
+/** Connection options as the built-in connectors check them: URLs above all, and what is said of wrong ones. */
+import t, { type Test } from 'tap'
+import { loadPipeline } from '../../config/pipeline-file.js'
+import { ConfigError } from '../../config/problems.js'
+import { BUILT_IN } from '../../config/registry.js'
+import { pgOptionsFromUrl, pgUrlProblem } from '../../drivers/postgres.js'
+
+const text = (source: string) => `source:\n  type: postgres\n  tables: public.*\n${source}sink: {type: stdout}\n`
+
+function load(t: Test, source: string, env: Record<string, string> = {}) {
+  const cwd = t.testdir({ 'p.yaml': text(source) })
+  return loadPipeline({ file: 'p.yaml', registry: BUILT_IN, env, cwd })
+}
+
+/** Each problem as `where  message`. */
+function problems(t: Test, source: string, env: Record<string, string> = {}): string[] {
+  try {
+    load(t, source, env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.problems.map((p) => `${p.where}  ${p.message}`)
+  }
+  t.fail('the file was accepted')
+  return []
+}
+
+const connectionOf = (t: Test, source: string, env: Record<string, string>) =>
+  pgOptionsFromUrl((load(t, source, env).source.options as { url: string }).url)
+
+t.test('a password from outside stays a password, whatever it holds', async (t) => {
+  const source = `  url: postgres://app:\${PW}@db.example.com:6000/shop?sslmode=require\n`
+  const where = { host: 'db.example.com', port: 6000, user: 'app', database: 'shop', sslmode: 'require' }
+  for (const password of ['p@ss:w/o?r#d%zz', 'secret%zz', 'secretA@host2/x', '12#rest', 'x%41y', 'a\nb', 'é ü', '[1]'])
+    t.match(connectionOf(t, source, { PW: password }), { ...where, password }, password)
+})
+
+t.test('each part of a URL that is spelled out takes values as they are', async (t) => {
+  const source = `  url: postgres://\${USER}:\${file:pw}@\${HOST:-db:6000}/\${DB}?application_name=\${NAME}\n`
+  const cwd = t.testdir({ 'p.yaml': text(source), pw: 'a/b@c\n' })
+  const env = { USER: 'me@corp:x', HOST: '[::1]:7000', DB: 'a/b?c', NAME: 'x&sslmode=disable' }
+  const { url } = loadPipeline({ file: 'p.yaml', registry: BUILT_IN, env, cwd }).source.options as { url: string }
+  const expected = { user: 'me@corp:x', password: 'a/b@c', host: '::1', port: 7000, database: 'a/b?c' }
+  t.match(pgOptionsFromUrl(url), { ...expected, applicationName: 'x&sslmode=disable', sslmode: undefined })
+  t.match(connectionOf(t, `  url: \${URL}?sslmode=require\n`, { URL: 'postgres://u:p%40@h/d' }), {
+    ...{ user: 'u', password: 'p@', host: 'h', database: 'd', sslmode: 'require' },
+  })
+})
+
+t.test('a wrong URL is found in the file, and no piece of its password is shown', async (t) => {
+  const password = ['p@ss:w/o?r#d%zz', 'secret%zz', 'secretA@host2/x', '12#secretRest', '5/secret', '5?secret', 'a\nb']
+  for (const piece of password) {
+    const [line, ...more] = problems(t, `  url: \${URL}\n`, { URL: `postgres://me:${piece}@h/d` })
+    t.same(more, [])
+    t.match(line, /^p\.yaml:4:8 {2}source\.url: the url holds /, piece)
+    for (const part of ['secret', 'Rest', 'host2', 'w/o', 'r#d', 'ss:']) t.notMatch(line, part)
+  }
+  const cases: [string, RegExp][] = [
+    ['h:5432/d', /^p\.yaml:4:8 {2}source\.url: the url is not a URL\. Write postgres:/],
+    ['mysql://h/d', /has the scheme mysql\./],
+    ['postgres://u@/d', /names no host/],
+    ['postgres://h:x/d', /has a port that is not a number/],
+    ['postgres://h:99999/d', /is not a URL/],
+    ['postgres://h/d?sslmod=require', /has an unknown parameter sslmod; known are sslmode, /],
+    ['postgres://h/d?sslmode=on', /has sslmode=on; known are disable, /],
+    ['postgres://h/d?connect_timeout=1s', /has connect_timeout=1s/],
+    ['postgres://u:%ff@h/d', /no UTF-8 text/],
+  ]
+  for (const [url, pattern] of cases) t.match(problems(t, `  url: ${url}\n`), [pattern], url)
+  t.equal(pgUrlProblem('postgresql://u:p%40@[::1]:5432/d'), null)
+  t.throws(() => pgOptionsFromUrl('postgres://u:secret%zz@h/d'), { code: 'postgres.url', exitCode: 2 })
+})
+
+t.test('url or its parts, never both', async (t) => {
+  t.same(problems(t, '  url: postgres://h/d\n  hostname: h\n  password: x\n'), [
+    'p.yaml:5:13  source.hostname: give either `url` or `hostname`',
+    'p.yaml:6:13  source.password: give either `url` or `password`',
+  ])
+  t.match(problems(t, '  hostname: h\n'), [/^p\.yaml:1:1 {2}source \(postgres\): give `url`, or `hostname`, /])
+})
