@@ -1,6 +1,7 @@
 /** The options of `pipeline`, `route` and `transform`; those of `source` and `sink` belong to their connectors. */
 import { z } from 'zod'
 import { duration, tablePatterns } from '../core/options.js'
+import { parseTablePatterns, type TablePattern } from '../core/table-pattern.js'
 
 const CHECKPOINT_INTERVAL_MS_MIN = 10
 const CHECKPOINT_INTERVAL_MS_MAX = 10 * 60_000
@@ -48,21 +49,40 @@ export const pipelineBlock = z.strictObject({
     ),
 })
 
-export const routeEntry = z.strictObject({
-  'source-table': tablePatterns().describe('The tables that the route applies to: a name, a glob or a pattern.'),
-  'sink-table': z
-    .string()
-    .min(1)
-    .describe(
-      'Where they go: schema.table, or a table in the same schema. $1, $2... stand for what the groups of the pattern (or the wildcards of a glob) matched.',
-    ),
-  'replace-symbol': z
-    .string()
-    .min(1)
-    .optional()
-    .describe('Every place in sink-table that holds this text receives the source table\'s name, e.g. "<>".'),
-  description,
-})
+export const routeEntry = z
+  .strictObject({
+    'source-table': tablePatterns().describe('The tables that the route applies to: a name, a glob or a pattern.'),
+    'sink-table': z
+      .string()
+      .min(1)
+      .describe(
+        'Where they go: schema.table, or a table in the same schema. $1, $2... stand for what the groups of the pattern (or the wildcards of a glob) matched.',
+      ),
+    'replace-symbol': z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Every place in sink-table that holds this text receives the source table\'s name, e.g. "<>".'),
+    description,
+  })
+  .superRefine(groupsExist)
+
+/** $2 of a pattern with one group would be nothing, and `x.$1_$2` a table nobody meant. */
+function groupsExist(entry: { 'source-table': string; 'sink-table': string }, context: z.RefinementCtx): void {
+  let patterns: TablePattern[]
+  try {
+    patterns = parseTablePatterns(entry['source-table'])
+  } catch {
+    return
+  }
+  for (const [reference, digit] of entry['sink-table'].matchAll(/\$(\d)/g)) {
+    const lacking = patterns.find(({ groups }) => digit === '0' || Number(digit) > groups)
+    if (lacking === undefined) continue
+    const count = lacking.groups === 0 ? 'no wildcard or group' : `${lacking.groups} of them`
+    const message = `${reference} stands for a wildcard or group of source-table, and "${lacking.text}" has ${count}`
+    context.addIssue({ code: 'custom', path: ['sink-table'], message })
+  }
+}
 
 const columnNames = (about: string) =>
   z

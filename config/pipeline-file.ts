@@ -8,14 +8,13 @@ import { basename, dirname, resolve } from 'node:path'
 import type { SinkDefinition, SourceDefinition } from '../core/define.js'
 import { parseDurationMs } from '../core/duration.js'
 import { TidemarkError } from '../core/errors.js'
-import type { Transform } from '../core/transform.js'
 import { PIPELINE_NAME, type RouteEntry, routeEntry, type TransformEntry, transformEntry } from './blocks.js'
 import { ConfigError, didYouMean } from './problems.js'
 import { BLOCKS, type Configured, connector, entries, pipelineOptions, topLevel } from './read-blocks.js'
 import type { Registry } from './registry.js'
 import { Secrets } from './secrets.js'
-import { compileTransform } from './transform.js'
-import { YamlFile } from './yaml-file.js'
+import { compileTransform, type FileTransform } from './transform.js'
+import { describe, YamlFile } from './yaml-file.js'
 
 const READERS_DEFAULT_MIN = 2
 const READERS_DEFAULT_MAX = 8
@@ -26,7 +25,7 @@ export interface PipelineConfig {
   readonly name: string
   readonly source: Configured<SourceDefinition<unknown>>
   readonly sink: Configured<SinkDefinition<unknown>>
-  readonly transform: Transform
+  readonly transform: FileTransform
   readonly mode: 'initial' | 'latest-offset' | 'snapshot'
   readonly readers: number
   readonly checkpointIntervalMs: number | undefined
@@ -75,7 +74,12 @@ export function loadPipeline(options: LoadOptions): PipelineConfig {
     name,
     source,
     sink,
-    transform: compileTransform(routes, transforms, pipeline['route-mode'] ?? 'ALL_MATCH'),
+    transform: compileTransform(
+      routes,
+      transforms,
+      pipeline['route-mode'] ?? 'ALL_MATCH',
+      (option) => `${yaml.valuePlace(option).where} ${describe(option)}`,
+    ),
     mode: startupMode(source.given['scan.startup.mode']),
     readers: pipeline.parallelism ?? defaultReaders(),
     checkpointIntervalMs: pipeline['checkpoint.interval'],

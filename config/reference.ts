@@ -95,7 +95,7 @@ export function referenceMarkdown(registry: Registry): string {
     'A list. A matching entry gives a table its target. A table that two entries match is an error unless `pipeline.route-mode` says otherwise, and two tables may not share a target.',
     optionTable(jsonSchemaOf(routeEntry)),
     '## transform',
-    'A list. Every matching entry applies, in order; within one entry: include, exclude, mask, rename. A plain column name must exist in each table that the entry matches; a pattern need not.',
+    'A list. Every matching entry applies, in order; within one entry: include, exclude, mask, rename. A plain column name must exist in each table that the entry matches; a pattern need not. An entry whose `source-table` matches no captured table is an error, here and in `route`.',
     optionTable(jsonSchemaOf(transformEntry)),
     '## pipeline',
     optionTable(jsonSchemaOf(pipelineBlock)),

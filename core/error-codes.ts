@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   },
   'config.route': {
     exit: 2,
-    when: 'A route sends two source tables into one target, or one table to several, which is not supported.',
+    when: 'A route applies to no captured table, or sends two tables into one target or one table to several, which is not supported.',
   },
   'config.state_file': {
     exit: 3,
@@ -54,7 +54,7 @@ export const ERROR_CODES = {
   },
   'config.transform': {
     exit: 2,
-    when: 'A transform names a column that its table does not have, or changes a key column in a way that loses rows.',
+    when: 'A transform applies to no captured table, names a column that its table does not have, or changes a key column in a way that loses rows.',
   },
   'config.unreadable': {
     exit: 2,

@@ -160,6 +160,7 @@ export class PipelineRun {
     })
     const { tables, identity } = this.#opened
     if (saved !== null) this.#sameSource(saved)
+    transform.start?.(tables.map((t) => t.schema))
     const unwritten = tables.filter(({ schema }) => !saved?.tables[schema.id]?.started)
     await this.#session.prepare(
       tables.map((t) => transform.apply(t.schema)),

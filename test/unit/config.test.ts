@@ -349,6 +349,27 @@ transform:
   t.ok(load(t, `${GOOD}route:\ntransform:\npipeline:\n`), 'empty blocks are no blocks')
 })
 
+t.test('rules remember where they stand', async (t) => {
+  const config = load(
+    t,
+    `${GOOD}transform:\n  - source-table: a.b\n    mask: {x: redact}\nroute:\n  - {source-table: c.*, sink-table: d.$1}\n`,
+  )
+  t.same(
+    config.transform.idle([]).map(({ at }) => at),
+    ['p.yaml:7:20 route[0].source-table', 'p.yaml:4:19 transform[0].source-table'],
+  )
+  t.same(
+    problems(
+      t,
+      `${GOOD}route:\n  - source-table: x.*\n    sink-table: x.$1_$2\n  - {source-table: "a.b,c.*", sink-table: $1}\n`,
+    ),
+    [
+      'p.yaml:5:17  route[0].sink-table: $2 stands for a wildcard or group of source-table, and "x.*" has 1 of them',
+      'p.yaml:6:43  route[1].sink-table: $1 stands for a wildcard or group of source-table, and "a.b" has no wildcard or group',
+    ],
+  )
+})
+
 t.test('did you mean', async (t) => {
   const options = ['tables', 'hostname', 'slot.name', 'checkpoint.interval', 'username']
   t.equal(closest('tabels', options), 'tables')
