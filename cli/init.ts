@@ -1,11 +1,11 @@
 /** `tidemark init`: writes a first pipeline file from answers or flags. It never overwrites and stores no password. */
 import { existsSync, writeFileSync } from 'node:fs'
 import { dirname, relative, resolve, sep } from 'node:path'
-import { createInterface, type Interface } from 'node:readline/promises'
 import { fileURLToPath } from 'node:url'
 import { type Command, Option } from 'commander'
 import { stringify } from 'yaml'
 import { TidemarkError } from '../core/errors.js'
+import { asking } from './ask.js'
 import { example, interruptible, usage } from './command.js'
 import { EXIT, type Io } from './io.js'
 import { createLog, known } from './log.js'
@@ -112,27 +112,20 @@ async function answersFor(io: Io, options: InitOptions, signal: AbortSignal): Pr
   return { sourceUrl: options.sourceUrl, tables: options.tables ?? DEFAULTS.tables, sink, target }
 }
 
-async function ask(io: Io, signal: AbortSignal): Promise<Answers> {
-  const lines = createInterface({ input: io.stdin, output: io.stderr })
-  try {
-    const sourceUrl = await question(lines, 'PostgreSQL to read (URL)', DEFAULTS.sourceUrl, signal)
-    const tables = await question(lines, 'Tables', DEFAULTS.tables, signal)
-    let sink = await question(lines, `Sink: ${SINKS.join(', ')}`, DEFAULTS.sink, signal)
+function ask(io: Io, signal: AbortSignal): Promise<Answers> {
+  return asking(io, signal, async (ask) => {
+    const question = async (text: string, byDefault: string) => (await ask(`${text} [${byDefault}]: `)) || byDefault
+    const sourceUrl = await question('PostgreSQL to read (URL)', DEFAULTS.sourceUrl)
+    const tables = await question('Tables', DEFAULTS.tables)
+    let sink = await question(`Sink: ${SINKS.join(', ')}`, DEFAULTS.sink)
     while (!(SINKS as readonly string[]).includes(sink)) {
-      sink = await question(lines, `One of ${SINKS.join(', ')}`, DEFAULTS.sink, signal)
+      sink = await question(`One of ${SINKS.join(', ')}`, DEFAULTS.sink)
     }
     let target: string | null = null
-    if (sink === 'postgres')
-      target = await question(lines, 'PostgreSQL to write to (URL)', 'postgres://localhost:5432/copy', signal)
-    if (sink === 'file') target = await question(lines, 'Folder to write to', './out', signal)
+    if (sink === 'postgres') target = await question('PostgreSQL to write to (URL)', 'postgres://localhost:5432/copy')
+    if (sink === 'file') target = await question('Folder to write to', './out')
     return { sourceUrl, tables, sink: sink as SinkType, target }
-  } finally {
-    lines.close()
-  }
-}
-
-async function question(lines: Interface, text: string, byDefault: string, signal: AbortSignal): Promise<string> {
-  return (await lines.question(`${text} [${byDefault}]: `, { signal })).trim() || byDefault
+  })
 }
 
 /** The file's text, and the environment variables that stand for its passwords. */

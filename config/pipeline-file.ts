@@ -14,7 +14,7 @@ import { BLOCKS, type Configured, connector, entries, pipelineOptions, topLevel 
 import type { Registry } from './registry.js'
 import { Secrets } from './secrets.js'
 import { compileTransform, type FileTransform } from './transform.js'
-import { describe, YamlFile } from './yaml-file.js'
+import { describe, isRecord, YamlFile } from './yaml-file.js'
 
 const READERS_DEFAULT_MIN = 2
 const READERS_DEFAULT_MAX = 8
@@ -52,7 +52,8 @@ export function loadPipeline(options: LoadOptions): PipelineConfig {
   const { file, registry, env, set = [], secrets = new Secrets(), cwd = process.cwd() } = options
   const path = resolve(cwd, file)
   const yaml = new YamlFile(file, readText(path, file), { env, folder: dirname(path) }, secrets)
-  if (yaml.problems.length > 0 && yaml.data === null) throw redacted(new ConfigError(file, yaml.problems), secrets)
+  if (yaml.problems.length > 0 && yaml.data === null)
+    throw redacted(new ConfigError(file, yaml.problems, nameOf(file)), secrets)
   const warnings: string[] = []
   for (const assignment of set) applySet(yaml, assignment)
   const data = topLevel(yaml)
@@ -61,13 +62,13 @@ export function loadPipeline(options: LoadOptions): PipelineConfig {
   const pipeline = pipelineOptions(yaml, data, warnings)
   const routes = entries<RouteEntry>(yaml, data, 'route', routeEntry)
   const transforms = entries<TransformEntry>(yaml, data, 'transform', transformEntry)
-  const name = pipeline?.name ?? basename(file).replace(/\.ya?ml$/i, '')
+  const name = pipeline?.name ?? nameOf(file)
   if (pipeline && !pipeline.name && !PIPELINE_NAME.test(name)) {
     const message = `the file's name "${name}" cannot name the pipeline; give pipeline.name`
     yaml.problems.push({ ...yaml.keyPlace(['pipeline']), message })
   }
   if (yaml.problems.length > 0 || !source || !sink || !pipeline || !routes || !transforms) {
-    throw redacted(new ConfigError(file, yaml.problems), secrets)
+    throw redacted(new ConfigError(file, yaml.problems, givenName(data) ?? name), secrets)
   }
   return {
     file: path,
@@ -105,9 +106,20 @@ function readText(path: string, file: string): string {
   })
 }
 
+/** A pipeline is called as its file unless it says otherwise. */
+export function nameOf(file: string): string {
+  return basename(file).replace(/\.ya?ml$/i, '')
+}
+
+/** Also when other options are wrong. */
+function givenName(data: Record<string, unknown>): string | null {
+  const name = isRecord(data.pipeline) ? data.pipeline.name : null
+  return typeof name === 'string' && PIPELINE_NAME.test(name) ? name : null
+}
+
 function redacted(error: ConfigError, secrets: Secrets): ConfigError {
   const problems = error.problems.map((p) => ({ ...p, message: secrets.redact(p.message) }))
-  return new ConfigError(error.file, problems)
+  return new ConfigError(error.file, problems, error.pipeline)
 }
 
 function applySet(yaml: YamlFile, assignment: string): void {

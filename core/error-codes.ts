@@ -73,6 +73,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'A second signal ended `tidemark sync` before it reached a checkpoint. It stands in the report only.',
   },
+  'cli.report': {
+    exit: 2,
+    when: 'The file of `--report` cannot be written, or is no regular file. It is looked at before the run starts.',
+  },
   'cli.usage': {
     exit: 2,
     when: 'A command was called with options that it does not know, or without those that it needs.',
@@ -127,6 +131,10 @@ export const ERROR_CODES = {
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
   'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },
+  'sink.stdout_failed': {
+    exit: 1,
+    when: 'Standard output could not take what was written, for example because its disk is full.',
+  },
   'sink.memory_full': { exit: 1, when: 'The memory sink has reached its limit.' },
   'file.write': { exit: 1, when: 'A segment or manifest could not be written, for example because the disk is full.' },
   'file.not_empty': { exit: 3, when: 'The folder of a file sink holds rows of a pipeline that was dropped.' },
