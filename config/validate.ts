@@ -68,7 +68,8 @@ function readTexts(value: unknown, shape: JsonSchema, base: Path, file: YamlFile
     if (isRecord(node)) return Object.fromEntries(Object.entries(node).map(([k, v]) => [k, walk(v, [...path, k])]))
     const types = new Set(shapesAt(shape, path).flatMap((s) => s.type ?? []))
     const text = file.textOf([...base, ...path])
-    if (text === null) return node
+    // Nothing is nothing, however it is written (`null`, `~`).
+    if (text === null || node === null) return node
     const wantsText = types.has('string')
     if (typeof node !== 'string') return wantsText && !types.has(jsonType(node)) ? text : node
     if (wantsText || !file.isInterpolated([...base, ...path])) return node

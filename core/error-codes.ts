@@ -90,7 +90,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'The REPLICA IDENTITY of a captured table was changed while the pipeline ran.',
   },
-  'postgres.no_tables': { exit: 2, when: 'A pattern in `tables` matches no table of the database.' },
+  'postgres.no_tables': {
+    exit: 2,
+    when: 'A pattern in `tables` matches no table of the database, or `tables.exclude` leaves none.',
+  },
   'postgres.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
   'postgres.position_lost': {
     exit: 3,

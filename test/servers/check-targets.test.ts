@@ -23,3 +23,18 @@ t.test('a target that is captured is a problem of check as of sync, and is never
   const other = await runTidemark(t, ['check', pipeline({ schema: 'copy' }).file])
   t.match(other, { code: 0, stdout: /"copy"\."orders" +will be created/ })
 })
+
+t.test('a pipeline whose tables are all excluded has one plain mistake', async (t) => {
+  const db = await createDatabase(t)
+  await db.query('create table orders (id int primary key)')
+  const { file } = writePipeline(t, {
+    source: { type: 'postgres', url: db.url, tables: 'public.*', 'tables.exclude': 'public.o*' },
+    sink: { type: 'blackhole' },
+    pipeline: { name: db.name },
+  })
+  const checked = await runTidemark(t, ['check', file])
+  t.match(checked, { code: 3, stdout: /no table is left: everything in tables \(public\.\*\) is in tables\.exclude/ })
+  t.notMatch(checked.stdout, 'CREATE PUBLICATION')
+  const synced = await runTidemark(t, ['sync', file, '--once'])
+  t.match(synced, { code: 2, stderr: /error postgres\.no_tables: no table is left/ })
+})

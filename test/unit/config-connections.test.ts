@@ -77,3 +77,31 @@ t.test('url or its parts, never both', async (t) => {
   ])
   t.match(problems(t, '  hostname: h\n'), [/^p\.yaml:1:1 {2}source \(postgres\): give `url`, or `hostname`, /])
 })
+
+t.test('table patterns and other options are read before anything connects', async (t) => {
+  const said = (source: string) => {
+    const cwd = t.testdir({
+      'p.yaml': `source:\n  type: postgres\n  url: postgres://h/d\n${source}sink: {type: stdout}\n`,
+    })
+    try {
+      loadPipeline({ file: 'p.yaml', registry: BUILT_IN, env: {}, cwd })
+      return []
+    } catch (error) {
+      return (error as ConfigError).problems.map((p) => `${p.where}  ${p.message}`)
+    }
+  }
+  t.same(said('  tables: ""\n'), ['p.yaml:4:11  source.tables must not be empty'])
+  t.same(said('  tables: ","\n'), ['p.yaml:4:11  source.tables: it names no table'])
+  t.match(said('  tables: orders\n'), [/^p\.yaml:4:11 {2}source\.tables: table pattern "orders" has one part\. Write /])
+  t.match(said('  tables: [a.b, a.b.c.d]\n'), [
+    /^p\.yaml:4:17 {2}source\.tables\[1\]: table pattern "a\.b\.c\.d" has 4 parts/,
+  ])
+  t.match(said('  tables: a.(\\.*\n'), [/^p\.yaml:4:11 .*is not a regular expression/])
+  t.match(said('  tables: a.b\n  tables.exclude: b\n'), [/^p\.yaml:5:19 {2}source\.tables\.exclude: .*has one part/])
+  t.same(said('  tables: a.b\n  slot.name: My-Slot\n'), [
+    'p.yaml:5:14  source.slot.name is "My-Slot": use only a-z, 0-9 and "_", at most 63 of them',
+  ])
+  t.same(said('  tables: a.b\n  heartbeat.interval: soon\n'), [
+    'p.yaml:5:23  source.heartbeat.interval: "soon" is not a length of time. Write for example 500ms, 1s or 2min.',
+  ])
+})

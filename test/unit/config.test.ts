@@ -370,6 +370,38 @@ t.test('rules remember where they stand', async (t) => {
   )
 })
 
+t.test('a misspelt type is one mistake at its place, beside the others', async (t) => {
+  t.same(problems(t, 'source:\n  typ: postgres\n  ulr: u\n  tabels: a.b\nsink: {type: stdout}\n'), [
+    'p.yaml:2:3  source has no option "typ". Did you mean "type"?',
+    'p.yaml:3:3  source (postgres) has no option "ulr". Did you mean "url"?',
+    'p.yaml:4:3  source (postgres) has no option "tabels". Did you mean "tables"?',
+  ])
+  t.same(problems(t, `${GOOD}pipeline: {name: ""}\n`), [
+    'p.yaml:3:18  pipeline.name is "": use letters, digits, "_", "-" and "."',
+  ])
+})
+
+t.test('--set takes nothing for nothing, and loses nothing', async (t) => {
+  const said = (set: string) => problems(t, GOOD, { set: [set] })
+  t.same(said('source.tables='), ['--set source.tables  source.tables must not be empty'])
+  t.match(said('source.tables=null'), [/^--set source\.tables {2}source\.tables must be text or a list, not nothing/])
+  t.match(said('source.tables=~'), [/must be text or a list, not nothing/])
+  t.match(said('source.__proto__=1'), [/^--set source\.__proto__ {2}source \(postgres\) has no option "__proto__"/])
+  t.match(said("pipeline.name=!!js 'x'"), [/^--set pipeline\.name {2}the value is not a YAML scalar: Unresolved tag/])
+  t.match(load(t, GOOD, { set: ['source.password='] }).source.options, { password: '' })
+  t.match(problems(t, GOOD.replace('tables: public.orders', 'tables: ~')), [
+    /source\.tables must be text or a list, not/,
+  ])
+})
+
+t.test('a text that YAML takes for something else is told of quotes', async (t) => {
+  t.match(problems(t, 'source:\n  type: postgres\n  url: u\n  tables: *.*\nsink: {type: stdout}\n'), [
+    /^p\.yaml:4:11 .*A text that begins with \* goes in quotes$/,
+  ])
+  const odd = problems(t, 'source:\n  type: postgres\n  tables: "Odd.Sch".*\nsink: {type: stdout}\n')
+  t.match(odd[0], /^p\.yaml:3:\d+ .*goes in single quotes as a whole/)
+})
+
 t.test('did you mean', async (t) => {
   const options = ['tables', 'hostname', 'slot.name', 'checkpoint.interval', 'username']
   t.equal(closest('tabels', options), 'tables')
