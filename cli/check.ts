@@ -40,24 +40,21 @@ async function check(
   const sink = await findings(() => config.sink.definition.check(config.sink.options, sinkContext), 'sink', signal)
   const promise = guarantee(config)
   const problems = [...source, ...found, ...sink].filter((f) => f.level === 'problem').length
+  const all = { source: [...source, ...found], sink }
+  const clean = (list: readonly Finding[]) => list.map((finding) => log.secrets.redactFinding(finding))
+  const report = { pipeline: config.name, ...promise, problems, source: clean(all.source), sink: clean(sink) }
   const lines =
     options.output === 'json'
-      ? JSON.stringify(
-          log.secrets.redactDeep({ pipeline: config.name, ...promise, problems, source: [...source, ...found], sink }),
-          null,
-          2,
-        )
+      ? JSON.stringify(report, null, 2)
       : [
           `pipeline ${config.name}`,
           `source (${config.source.definition.connector})`,
-          ...findingLines([...source, ...found]).map((line) => `  ${line}`),
+          ...findingLines(all.source, log.secrets).map((line) => `  ${line}`),
           `sink (${config.sink.definition.connector})`,
-          ...findingLines(sink).map((line) => `  ${line}`),
+          ...findingLines(sink, log.secrets).map((line) => `  ${line}`),
           `guarantee: ${promise.guarantee}: ${promise.meaning}`,
           problems === 0 ? 'ready' : `not ready: ${problems} ${problems === 1 ? 'problem' : 'problems'}`,
-        ]
-          .map((line) => log.secrets.redact(line))
-          .join('\n')
+        ].join('\n')
   await print(io, lines)
   return problems === 0 ? EXIT.done : EXIT.notReady
 }

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { loadPipeline, type PipelineConfig } from '../config/pipeline-file.js'
 import { TidemarkError } from '../core/errors.js'
 import { Left } from './ask.js'
+import { printable } from './format.js'
 import { EXIT, type Io, stdoutFailure } from './io.js'
 import { createLog, known, type Log, type LogFormat } from './log.js'
 
@@ -110,7 +111,7 @@ export function print(io: Io, text: string): Promise<void> {
     }
     io.stdout.once('error', ended)
     try {
-      io.stdout.write(`${text}\n`, ended)
+      io.stdout.write(`${printable(text)}\n`, ended)
     } catch (error) {
       ended(error as Error)
     }

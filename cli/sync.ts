@@ -200,7 +200,7 @@ async function sayWhatIsHeld(config: PipelineConfig, log: Log, file: string): Pr
     const signal = AbortSignal.timeout(STATUS_MS_MAX)
     const held = await config.source.definition.status(config.source.options, { ...context, signal })
     if (held.every((finding) => finding.level === 'ok')) return
-    for (const line of findingLines(held)) log.info(line)
+    for (const line of findingLines(held, log.secrets)) log.names(line)
     log.info(`to remove it: tidemark drop ${file}`)
   } catch (error) {
     log.info(`what the source still holds could not be asked (${known(error).message}); see: tidemark status ${file}`)

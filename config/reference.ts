@@ -113,7 +113,8 @@ Unknown options are errors. Options are written in one line, dots included: \`sc
 \`\${file:/path}\` (a file's text without the last line break) and \`\${file:/path.properties:key}\`; \`$\${\` stands for \`\${\`.
 Relative paths start from the pipeline file. Inside a URL that the file spells out (\`postgres://app:\${PASSWORD}@db/shop\`) the value,
 default included, is percent-encoded for you: keep passwords as they are. A URL that comes as a whole (\`\${DATABASE_URL}\`) is
-taken as it is. What comes from outside, and every password, token and secret, is never printed.
+taken as it is. What comes from outside, and every password, token and secret, is never printed
+(one of up to three characters is taken out of URLs only; names of tables stay readable whatever they equal).
 
 **Tables.** A pattern with \`\\.\` is Flink's syntax: \`.\` separates parts, \`\\.\` is any character, parts are regular expressions.
 Anything else is a glob with \`*\` and \`?\`; a part in double quotes is literal. Two parts are schema.table, three

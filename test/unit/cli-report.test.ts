@@ -138,3 +138,31 @@ t.test('leaving at a question is no failure of the program', async (t) => {
     t.notOk(existsSync(join(given.cwd, 'new.yaml')))
   }
 })
+
+t.test('names that equal a password stay readable, and none can drive the terminal', async (t) => {
+  const fakes = fakeConnectors()
+  fakes.sourceFindings = [
+    { level: 'info', subject: 'public.orders', message: 'orders \u001b[2Jhere', fix: 'DROP TABLE orders;' },
+  ]
+  const ranges = [{ hi: null, state: 'waiting' }]
+  fakes.checkpoint = JSON.stringify({
+    ...{ version: 1, pipeline: 'p', connector: 'postgres', phase: 'running', source: { timeline: 'orders' } },
+    ...{
+      position: '0/AB',
+      ordinal: '1',
+      cuts: [],
+      tables: { 'public.orders': { key: ['id'], started: true, ranges } },
+    },
+  })
+  const cwd = t.testdir({ 'p.yaml': FILE.replace('//h/d', '//u:orders@h/d') })
+  const status = await runCli(['status', 'p.yaml'], { ...fakes, cwd })
+  t.match(status.out, 'public.orders  waiting')
+  t.match(status.out, 'info  public.orders  *** \\u001b[2Jhere\n    fix: DROP TABLE orders;')
+  const json = await runCli(['status', 'p.yaml', '-o', 'json'], { ...fakes, cwd })
+  t.match(JSON.parse(json.out), {
+    checkpoint: { tables: [{ id: 'public.orders' }] },
+    source: [{ message: /^\*\*\* / }],
+  })
+  const check = await runCli(['check', 'p.yaml', '-o', 'json'], { ...fakes, cwd })
+  t.match(JSON.parse(check.out), { source: [{ subject: 'public.orders', message: /^\*\*\* / }] })
+})

@@ -282,17 +282,21 @@ t.test('redaction', async (t) => {
   secrets.learn('password', 'a"b\nc', [])
   secrets.learn('url', 'postgres://u:p%40ss@h/d', [])
   secrets.learn('password', '1', [])
-  secrets.learn('properties.sasl.password', 'zzz', [])
+  secrets.learn('properties.sasl.password', 'zzzz', [])
   secrets.learn('hostname', 'db.example', ['db.example'])
   secrets.learn('some.option', 'aval', ['aval'])
   t.equal(secrets.redact('a"b\nc'), '***')
   t.equal(secrets.redact(JSON.stringify({ x: 'a"b\nc' })), '{"x":"***"}')
   t.equal(secrets.redact('p%40ss and p@ss'), '*** and ***')
-  t.equal(secrets.redact('port 5431, pid 1'), 'port 5431, pid ***')
-  t.equal(secrets.redact('zzz'), '***')
+  t.equal(secrets.redact('port 5431, pid 1'), 'port 5431, pid 1', 'too short to be told from other text')
+  t.equal(secrets.redact('at 127.0.0.1, postgres://u:1@h/d'), 'at 127.0.0.1, postgres://u:***@h/d')
+  t.equal(secrets.redact('zzzz'), '***')
+  t.equal(secrets.redact('zzzz in public.zzzz and "zzzz"."x", no zzzz.'), '*** in public.zzzz and "zzzz"."x", no ***.')
+  const finding = { level: 'info', subject: 'public.zzzz', message: 'said zzzz', fix: 'DROP TABLE zzzz;' } as const
+  t.same(secrets.redactFinding(finding), { ...finding, message: 'said ***' })
   t.equal(secrets.redact('db.example aval'), 'db.example ***')
   t.equal(secrets.redact('unknown mysql://root:topsecret@h:3306/x'), 'unknown mysql://root:***@h:3306/x')
-  t.same(secrets.redactDeep({ a: ['zzz', 1, null], b: { c: 'x zzz' } }), { a: ['***', 1, null], b: { c: 'x ***' } })
+  t.same(secrets.redactDeep({ a: ['zzzz', 1, null], b: { c: 'x zzzz' } }), { a: ['***', 1, null], b: { c: 'x ***' } })
 })
 
 t.test('options of Flink CDC', async (t) => {
@@ -400,6 +404,15 @@ t.test('a text that YAML takes for something else is told of quotes', async (t) 
   ])
   const odd = problems(t, 'source:\n  type: postgres\n  tables: "Odd.Sch".*\nsink: {type: stdout}\n')
   t.match(odd[0], /^p\.yaml:3:\d+ .*goes in single quotes as a whole/)
+})
+
+t.test('interpolations inside a default', async (t) => {
+  const value = (text: string, env: Record<string, string>) =>
+    load(t, `source:\n  type: postgres\n  url: u\n  tables: a.b\n  password: ${text}\nsink: {type: stdout}\n`, { env })
+      .source.options
+  t.match(value(`\${A:-\${B}}`, { A: 'a' }), { password: 'a' })
+  t.match(value(`\${A:-\${B}}`, { B: 'b' }), { password: 'b' })
+  t.match(value(`\${A:-\${B:-\${C:-c}}}x`, {}), { password: 'cx' })
 })
 
 t.test('did you mean', async (t) => {
