@@ -24,7 +24,11 @@ export const LOG_FORMAT = new Option('--log-format <format>', 'how stderr is wri
 export function withFile(command: Command): Command {
   return command
     .argument('<file>', 'the pipeline file')
-    .option('--set <block.option=value>', 'set one option, e.g. source.tables=public.orders (repeatable)', collect, [])
+    .addOption(
+      new Option('--set <block.option=value>', 'set one option, e.g. source.tables=public.orders (repeatable)')
+        .argParser(collect)
+        .default([], 'none'),
+    )
     .addOption(LOG_FORMAT)
 }
 
@@ -33,7 +37,7 @@ export function example(command: Command, ...lines: readonly string[]): Command 
   return command.addHelpText('after', `\n${title}:\n${lines.map((line) => `  ${line}`).join('\n')}`)
 }
 
-function collect(value: string, before: readonly string[]): string[] {
+function collect(value: string, before: readonly string[] = []): string[] {
   if (!value.includes('=')) throw new InvalidArgumentError('Write BLOCK.OPTION=VALUE.')
   return [...before, value]
 }

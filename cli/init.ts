@@ -4,6 +4,8 @@ import { dirname, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Command, Option } from 'commander'
 import { stringify } from 'yaml'
+import { loadPipeline } from '../config/pipeline-file.js'
+import { ConfigError } from '../config/problems.js'
 import { TidemarkError } from '../core/errors.js'
 import { asking } from './ask.js'
 import { example, interruptible, usage } from './command.js'
@@ -66,6 +68,7 @@ async function init(io: Io, options: InitOptions, signal: AbortSignal): Promise<
   if (existsSync(path)) throw exists(options.file)
   const answers = await answersFor(io, options, signal)
   const { text, variables } = pipelineText(answers, modeline(path))
+  await refuseWrong(io, options.file, text, variables)
   try {
     writeFileSync(path, text, { flag: 'wx' })
   } catch (cause) {
@@ -86,6 +89,18 @@ async function init(io: Io, options: InitOptions, signal: AbortSignal): Promise<
   return EXIT.done
 }
 
+/** What sync would refuse is not written: the same reading, with something in the place of each password. */
+async function refuseWrong(io: Io, file: string, text: string, variables: readonly string[]): Promise<void> {
+  const env = { ...io.env, ...Object.fromEntries(variables.map((name) => [name, 'password'])) }
+  try {
+    loadPipeline({ file, text, registry: await io.registry(), env, cwd: io.cwd })
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    const list = error.problems.map(({ message }) => `  ${message}`).join('\n')
+    throw usage(`nothing was written, because sync would refuse it:\n${list}`, 'Correct the flags or answers.')
+  }
+}
+
 function exists(file: string): TidemarkError {
   return new TidemarkError('cli.exists', {
     message: `${file} exists already, and init never overwrites`,
@@ -104,6 +119,14 @@ async function answersFor(io: Io, options: InitOptions, signal: AbortSignal): Pr
   }
   if (options.sourceUrl === undefined) throw usage('--source-url is missing', 'Give --source-url postgres://...')
   const sink = options.sink ?? (options.sinkUrl ? 'postgres' : options.sinkPath ? 'file' : DEFAULTS.sink)
+  const idle = [
+    ['--sink-url', options.sinkUrl, 'postgres'],
+    ['--sink-path', options.sinkPath, 'file'],
+  ] as const
+  for (const [flag, value, of] of idle) {
+    if (value !== undefined && sink !== of)
+      throw usage(`${flag} is for the sink ${of}, not ${sink}`, `Give --sink ${of}.`)
+  }
   const target = sink === 'postgres' ? options.sinkUrl : sink === 'file' ? options.sinkPath : null
   if (target === undefined) {
     const flag = sink === 'postgres' ? '--sink-url URL' : '--sink-path FOLDER'

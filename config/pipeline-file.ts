@@ -38,6 +38,8 @@ export interface PipelineConfig {
 
 export interface LoadOptions {
   readonly file: string
+  /** What the file would hold, before it is written. */
+  readonly text?: string
   readonly registry: Registry
   readonly env: Readonly<Record<string, string | undefined>>
   /** Folder that a relative `file` starts from. */
@@ -51,7 +53,7 @@ export interface LoadOptions {
 export function loadPipeline(options: LoadOptions): PipelineConfig {
   const { file, registry, env, set = [], secrets = new Secrets(), cwd = process.cwd() } = options
   const path = resolve(cwd, file)
-  const yaml = new YamlFile(file, readText(path, file), { env, folder: dirname(path) }, secrets)
+  const yaml = new YamlFile(file, options.text ?? readText(path, file), { env, folder: dirname(path) }, secrets)
   if (yaml.problems.length > 0 && yaml.data === null)
     throw redacted(new ConfigError(file, yaml.problems, nameOf(file)), secrets)
   const warnings: string[] = []

@@ -4,6 +4,7 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSyn
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { processIo } from '../../cli/io.js'
+import { BUILT_IN } from '../../config/registry.js'
 import type { PipelineOptions, PipelineResult } from '../../core/pipeline.js'
 import { type CliOptions, runCli, startCli } from '../support/cli.js'
 import { fakeConnectors } from '../support/fake-connectors.js'
@@ -165,4 +166,20 @@ t.test('names that equal a password stay readable, and none can drive the termin
   })
   const check = await runCli(['check', 'p.yaml', '-o', 'json'], { ...fakes, cwd })
   t.match(JSON.parse(check.out), { source: [{ subject: 'public.orders', message: /^\*\*\* / }] })
+})
+
+t.test('init writes nothing that sync would refuse', async (t) => {
+  const cwd = t.testdir()
+  const init = (...flags: string[]) =>
+    runCli(['init', '--file', 'new.yaml', ...flags], { registry: BUILT_IN, cwd, env: {} })
+  const cases: [string[], RegExp][] = [
+    [['--source-url', 'mysql://x'], /source\.url: the url has the scheme mysql/],
+    [['--source-url', 'postgres://h/d', '--tables', 'orders'], /table pattern "orders" has one part/],
+    [['--source-url', 'postgres://h/a\nb'], /holds a line break/],
+    [['--source-url', 'postgres://h/d', '--sink', 'stdout', '--sink-path', 'x'], /--sink-path is for the sink file/],
+  ]
+  for (const [flags, why] of cases) t.match(await init(...flags), { code: 2, err: why }, flags.join(' '))
+  t.notOk(existsSync(join(cwd, 'new.yaml')))
+  t.equal((await init('--source-url', 'postgres://me:p%40@h/d', '--tables', 'a.b')).code, 0)
+  t.notMatch((await runCli(['sync', '--help'], { registry: BUILT_IN, cwd })).out, '[]')
 })

@@ -292,7 +292,7 @@ t.test('redaction', async (t) => {
   t.equal(secrets.redact('at 127.0.0.1, postgres://u:1@h/d'), 'at 127.0.0.1, postgres://u:***@h/d')
   t.equal(secrets.redact('zzzz'), '***')
   t.equal(secrets.redact('zzzz in public.zzzz and "zzzz"."x", no zzzz.'), '*** in public.zzzz and "zzzz"."x", no ***.')
-  const finding = { level: 'info', subject: 'public.zzzz', message: 'said zzzz', fix: 'DROP TABLE zzzz;' } as const
+  const finding = { level: 'info', subject: 'zzzz', message: 'said zzzz', fix: 'DROP TABLE zzzz;' } as const
   t.same(secrets.redactFinding(finding), { ...finding, message: 'said ***' })
   t.equal(secrets.redact('db.example aval'), 'db.example ***')
   t.equal(secrets.redact('unknown mysql://root:topsecret@h:3306/x'), 'unknown mysql://root:***@h:3306/x')
