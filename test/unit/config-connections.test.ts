@@ -1,8 +1,10 @@
 /** Connection options as the built-in connectors check them: URLs above all, and what is said of wrong ones. */
 import t, { type Test } from 'tap'
+import { changes } from '../../config/changes.js'
 import { loadPipeline } from '../../config/pipeline-file.js'
 import { ConfigError } from '../../config/problems.js'
 import { BUILT_IN } from '../../config/registry.js'
+import type { TidemarkError } from '../../core/errors.js'
 import { pgOptionsFromUrl, pgUrlProblem } from '../../drivers/postgres.js'
 
 const text = (source: string) => `source:\n  type: postgres\n  tables: public.*\n${source}sink: {type: stdout}\n`
@@ -104,4 +106,18 @@ t.test('table patterns and other options are read before anything connects', asy
   t.same(said('  tables: a.b\n  heartbeat.interval: soon\n'), [
     'p.yaml:5:23  source.heartbeat.interval: "soon" is not a length of time. Write for example 500ms, 1s or 2min.',
   ])
+})
+
+t.test('changes() says what is missing and what is unknown, with no secret', async (t) => {
+  const said = (options: object, tables?: string) =>
+    changes({ source: { type: 'postgres', ...options }, ...(tables ? { tables } : {}) })
+      .next()
+      .then(
+        () => 'accepted',
+        (error: TidemarkError) => `${error.code} ${error.message} ${error.fix}`,
+      )
+  const missing = await said({ url: 'postgres://h/d' })
+  t.match(missing, /^config\.invalid source \(postgres\) needs "tables" For example: changes\(/)
+  t.match(await said({ ulr: 'x' }, 'a.b'), /has no option "ulr"\. Did you mean "url"\?/)
+  t.notMatch(await said({ url: 'postgres://h/d', pasword: 'hunter2' }, 'a.b'), 'hunter2')
 })
