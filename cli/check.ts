@@ -35,29 +35,26 @@ async function check(
   const context = { pipeline: config.name, signal }
   const source = await findings(() => config.source.definition.check(config.source.options, context), 'source', signal)
   const ready = !source.some((f) => f.level === 'problem')
-  const { tables, found } = ready ? await targets(config, signal) : { tables: null, found: [] }
-  const sinkContext = tables === null ? context : { ...context, tables }
+  const { seen, found } = ready ? await targets(config, signal) : { seen: {}, found: [] }
+  const sinkContext = { ...context, ...seen }
   const sink = await findings(() => config.sink.definition.check(config.sink.options, sinkContext), 'sink', signal)
   const promise = guarantee(config)
   const problems = [...source, ...found, ...sink].filter((f) => f.level === 'problem').length
+  const all = { source: [...source, ...found], sink }
+  const clean = (list: readonly Finding[]) => list.map((finding) => log.secrets.redactFinding(finding))
+  const report = { pipeline: config.name, ...promise, problems, source: clean(all.source), sink: clean(sink) }
   const lines =
     options.output === 'json'
-      ? JSON.stringify(
-          log.secrets.redactDeep({ pipeline: config.name, ...promise, problems, source: [...source, ...found], sink }),
-          null,
-          2,
-        )
+      ? JSON.stringify(report, null, 2)
       : [
           `pipeline ${config.name}`,
           `source (${config.source.definition.connector})`,
-          ...findingLines([...source, ...found]).map((line) => `  ${line}`),
+          ...findingLines(all.source, log.secrets).map((line) => `  ${line}`),
           `sink (${config.sink.definition.connector})`,
-          ...findingLines(sink).map((line) => `  ${line}`),
+          ...findingLines(sink, log.secrets).map((line) => `  ${line}`),
           `guarantee: ${promise.guarantee}: ${promise.meaning}`,
           problems === 0 ? 'ready' : `not ready: ${problems} ${problems === 1 ? 'problem' : 'problems'}`,
-        ]
-          .map((line) => log.secrets.redact(line))
-          .join('\n')
+        ].join('\n')
   await print(io, lines)
   return problems === 0 ? EXIT.done : EXIT.notReady
 }
@@ -81,14 +78,17 @@ function problem(subject: string, thrown: unknown): Finding {
   return { level: 'problem', subject, message: `${message} (${code})`, ...(fix === null ? {} : { fix }) }
 }
 
+/** What a sink is told of the source; nothing when the source could not be read. */
+type Seen = Pick<Parameters<PipelineConfig['sink']['definition']['check']>[1], 'tables' | 'source'>
+
 /** The tables as the sink would see them: this is where routes and transforms meet real columns. */
 async function targets(
   config: PipelineConfig,
   signal: AbortSignal,
-): Promise<{ tables: readonly TableSchema[] | null; found: readonly Finding[] }> {
-  const source = config.source.definition.create(config.source.options, { pipeline: config.name })
+): Promise<{ seen: Seen; found: readonly Finding[] }> {
+  const reader = config.source.definition.create(config.source.options, { pipeline: config.name })
   try {
-    const opened = await source.open({
+    const opened = await reader.open({
       pipeline: config.name,
       durable: true,
       fenced: true,
@@ -98,9 +98,10 @@ async function targets(
       note: () => {},
       signal,
     })
+    const schemas = opened.tables.map(({ schema }) => schema)
     const tables: TableSchema[] = []
-    const found: Finding[] = []
-    for (const { schema } of opened.tables) {
+    const found = config.transform.idle(schemas).map((error) => problem(error.at ?? 'source', error))
+    for (const schema of schemas) {
       try {
         const target = config.transform.apply(schema)
         tables.push(target)
@@ -109,12 +110,13 @@ async function targets(
         found.push(problem(schema.id, error))
       }
     }
-    return { tables, found }
+    const source = { identity: opened.identity, tables: schemas.map(({ id }) => id) }
+    return { seen: { tables, source }, found }
   } catch (error) {
     if (signal.aborted) throw error
-    return { tables: null, found: [problem('source', error)] }
+    return { seen: {}, found: [problem('source', error)] }
   } finally {
-    await source.close()
+    await reader.close()
   }
 }
 

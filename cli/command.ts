@@ -2,7 +2,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { loadPipeline, type PipelineConfig } from '../config/pipeline-file.js'
 import { TidemarkError } from '../core/errors.js'
-import { EXIT, type Io } from './io.js'
+import { Left } from './ask.js'
+import { printable } from './format.js'
+import { EXIT, type Io, stdoutFailure } from './io.js'
 import { createLog, known, type Log, type LogFormat } from './log.js'
 
 export interface FileOptions {
@@ -22,7 +24,11 @@ export const LOG_FORMAT = new Option('--log-format <format>', 'how stderr is wri
 export function withFile(command: Command): Command {
   return command
     .argument('<file>', 'the pipeline file')
-    .option('--set <block.option=value>', 'set one option, e.g. source.tables=public.orders (repeatable)', collect, [])
+    .addOption(
+      new Option('--set <block.option=value>', 'set one option, e.g. source.tables=public.orders (repeatable)')
+        .argParser(collect)
+        .default([], 'none'),
+    )
     .addOption(LOG_FORMAT)
 }
 
@@ -31,9 +37,16 @@ export function example(command: Command, ...lines: readonly string[]): Command 
   return command.addHelpText('after', `\n${title}:\n${lines.map((line) => `  ${line}`).join('\n')}`)
 }
 
-function collect(value: string, before: readonly string[]): string[] {
+function collect(value: string, before: readonly string[] = []): string[] {
   if (!value.includes('=')) throw new InvalidArgumentError('Write BLOCK.OPTION=VALUE.')
   return [...before, value]
+}
+
+interface LoadHooks {
+  /** Before anything else. */
+  readonly before?: () => void
+  /** The file was refused. */
+  readonly invalid?: (error: unknown, log: Log) => void
 }
 
 /** Loads the file, prints warnings, runs the body; an error is printed here and becomes the exit code. */
@@ -42,12 +55,22 @@ export async function withPipeline(
   file: string,
   options: FileOptions,
   body: (loaded: Loaded) => Promise<number>,
+  hooks: LoadHooks = {},
 ): Promise<number> {
   const log = createLog(io, options.logFormat)
+  const load = (read: () => PipelineConfig) => {
+    try {
+      return read()
+    } catch (error) {
+      hooks.invalid?.(error, log)
+      throw error
+    }
+  }
   try {
+    hooks.before?.()
     const registry = await io.registry()
     const { env, cwd } = io
-    const config = loadPipeline({ file, registry, env, cwd, set: options.set, secrets: log.secrets })
+    const config = load(() => loadPipeline({ file, registry, env, cwd, set: options.set, secrets: log.secrets }))
     for (const line of config.warnings) log.warn(line)
     return await body({ config, log })
   } catch (error) {
@@ -70,7 +93,9 @@ export async function interruptible(io: Io, body: (signal: AbortSignal) => Promi
     return code ?? result
   } catch (error) {
     if (code !== null) return code
-    throw error
+    if (!(error instanceof Left)) throw error
+    io.stderr.write('left at the question; nothing was changed\n')
+    return EXIT.SIGINT
   } finally {
     off()
   }
@@ -82,8 +107,17 @@ export function usage(message: string, fix: string): TidemarkError {
 
 /** Data for stdout; resolves when it was taken. A closed stdout ends the command quietly. */
 export function print(io: Io, text: string): Promise<void> {
-  return new Promise((resolve) => {
-    io.stdout.once('error', () => resolve())
-    io.stdout.write(`${text}\n`, () => resolve())
+  return new Promise((resolve, reject) => {
+    const ended = (error?: Error | null) => {
+      const failure = error ? stdoutFailure(error) : null
+      if (failure === null) resolve()
+      else reject(failure)
+    }
+    io.stdout.once('error', ended)
+    try {
+      io.stdout.write(`${printable(text)}\n`, ended)
+    } catch (error) {
+      ended(error as Error)
+    }
   })
 }

@@ -1,8 +1,8 @@
 /** `tidemark drop`: removes what a pipeline keeps outside its data: slot, managed publication, checkpoint. */
-import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import type { PipelineConfig } from '../config/pipeline-file.js'
 import { removeStateFile } from '../config/state-file.js'
+import { asking } from './ask.js'
 import { example, type FileOptions, interruptible, print, usage, withFile, withPipeline } from './command.js'
 import { EXIT, type Io } from './io.js'
 import type { Log } from './log.js'
@@ -50,11 +50,6 @@ async function confirmed(io: Io, name: string, signal: AbortSignal): Promise<boo
   if (io.stdin.isTTY !== true) {
     throw usage('drop asks before it removes anything, and there is no terminal to ask on', 'Add --yes.')
   }
-  const lines = createInterface({ input: io.stdin, output: io.stderr })
-  try {
-    const question = `Remove the slot, publication and checkpoint of pipeline "${name}"? It cannot be resumed after that. [y/N] `
-    return /^y(es)?$/i.test((await lines.question(question, { signal })).trim())
-  } finally {
-    lines.close()
-  }
+  const question = `Remove the slot, publication and checkpoint of pipeline "${name}"? It cannot be resumed after that. [y/N] `
+  return /^y(es)?$/i.test(await asking(io, signal, (ask) => ask(question)))
 }

@@ -1,8 +1,10 @@
 /** Findings of connectors as text. */
+import type { Secrets } from '../config/secrets.js'
 import type { Finding } from '../core/define.js'
 
 /** `level  subject  message`, with what fixes it on lines of its own, ready to copy. */
-export function findingLines(findings: readonly Finding[]): string[] {
+export function findingLines(given: readonly Finding[], secrets: Secrets): string[] {
+  const findings = given.map((finding) => secrets.redactFinding(finding))
   const widths = {
     level: Math.max(0, ...findings.map((f) => f.level.length)),
     subject: Math.max(0, ...findings.map((f) => f.subject.length)),

@@ -28,6 +28,15 @@ export function milliseconds(value: number): string {
   return value < 10_000 ? `${Math.round(value)} ms` : seconds(value / 1000)
 }
 
+/** Control characters of names and messages could drive the terminal that shows them. */
+export function printable(text: string): string {
+  return text.replace(/(?![\n\t])\p{Cc}/gu, escaped)
+}
+
+function escaped(char: string): string {
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
 /** Left-aligned columns with two spaces between them. */
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = []

@@ -1,11 +1,13 @@
 /** `tidemark init`: writes a first pipeline file from answers or flags. It never overwrites and stores no password. */
 import { existsSync, writeFileSync } from 'node:fs'
 import { dirname, relative, resolve, sep } from 'node:path'
-import { createInterface, type Interface } from 'node:readline/promises'
 import { fileURLToPath } from 'node:url'
 import { type Command, Option } from 'commander'
 import { stringify } from 'yaml'
+import { loadPipeline } from '../config/pipeline-file.js'
+import { ConfigError } from '../config/problems.js'
 import { TidemarkError } from '../core/errors.js'
+import { asking } from './ask.js'
 import { example, interruptible, usage } from './command.js'
 import { EXIT, type Io } from './io.js'
 import { createLog, known } from './log.js'
@@ -66,6 +68,7 @@ async function init(io: Io, options: InitOptions, signal: AbortSignal): Promise<
   if (existsSync(path)) throw exists(options.file)
   const answers = await answersFor(io, options, signal)
   const { text, variables } = pipelineText(answers, modeline(path))
+  await refuseWrong(io, options.file, text, variables)
   try {
     writeFileSync(path, text, { flag: 'wx' })
   } catch (cause) {
@@ -78,10 +81,24 @@ async function init(io: Io, options: InitOptions, signal: AbortSignal): Promise<
   }
   io.stderr.write(`wrote ${options.file}\n`)
   for (const name of variables) {
-    io.stderr.write(`it holds no password: set ${name}, percent-encoded as in the URL, before each run\n`)
+    io.stderr.write(
+      `it holds no password: set ${name} to the password as it is, not percent-encoded, before each run\n`,
+    )
   }
   io.stderr.write(`next: tidemark check ${options.file}\n`)
   return EXIT.done
+}
+
+/** What sync would refuse is not written: the same reading, with something in the place of each password. */
+async function refuseWrong(io: Io, file: string, text: string, variables: readonly string[]): Promise<void> {
+  const env = { ...io.env, ...Object.fromEntries(variables.map((name) => [name, 'password'])) }
+  try {
+    loadPipeline({ file, text, registry: await io.registry(), env, cwd: io.cwd })
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    const list = error.problems.map(({ message }) => `  ${message}`).join('\n')
+    throw usage(`nothing was written, because sync would refuse it:\n${list}`, 'Correct the flags or answers.')
+  }
 }
 
 function exists(file: string): TidemarkError {
@@ -102,6 +119,14 @@ async function answersFor(io: Io, options: InitOptions, signal: AbortSignal): Pr
   }
   if (options.sourceUrl === undefined) throw usage('--source-url is missing', 'Give --source-url postgres://...')
   const sink = options.sink ?? (options.sinkUrl ? 'postgres' : options.sinkPath ? 'file' : DEFAULTS.sink)
+  const idle = [
+    ['--sink-url', options.sinkUrl, 'postgres'],
+    ['--sink-path', options.sinkPath, 'file'],
+  ] as const
+  for (const [flag, value, of] of idle) {
+    if (value !== undefined && sink !== of)
+      throw usage(`${flag} is for the sink ${of}, not ${sink}`, `Give --sink ${of}.`)
+  }
   const target = sink === 'postgres' ? options.sinkUrl : sink === 'file' ? options.sinkPath : null
   if (target === undefined) {
     const flag = sink === 'postgres' ? '--sink-url URL' : '--sink-path FOLDER'
@@ -110,27 +135,20 @@ async function answersFor(io: Io, options: InitOptions, signal: AbortSignal): Pr
   return { sourceUrl: options.sourceUrl, tables: options.tables ?? DEFAULTS.tables, sink, target }
 }
 
-async function ask(io: Io, signal: AbortSignal): Promise<Answers> {
-  const lines = createInterface({ input: io.stdin, output: io.stderr })
-  try {
-    const sourceUrl = await question(lines, 'PostgreSQL to read (URL)', DEFAULTS.sourceUrl, signal)
-    const tables = await question(lines, 'Tables', DEFAULTS.tables, signal)
-    let sink = await question(lines, `Sink: ${SINKS.join(', ')}`, DEFAULTS.sink, signal)
+function ask(io: Io, signal: AbortSignal): Promise<Answers> {
+  return asking(io, signal, async (ask) => {
+    const question = async (text: string, byDefault: string) => (await ask(`${text} [${byDefault}]: `)) || byDefault
+    const sourceUrl = await question('PostgreSQL to read (URL)', DEFAULTS.sourceUrl)
+    const tables = await question('Tables', DEFAULTS.tables)
+    let sink = await question(`Sink: ${SINKS.join(', ')}`, DEFAULTS.sink)
     while (!(SINKS as readonly string[]).includes(sink)) {
-      sink = await question(lines, `One of ${SINKS.join(', ')}`, DEFAULTS.sink, signal)
+      sink = await question(`One of ${SINKS.join(', ')}`, DEFAULTS.sink)
     }
     let target: string | null = null
-    if (sink === 'postgres')
-      target = await question(lines, 'PostgreSQL to write to (URL)', 'postgres://localhost:5432/copy', signal)
-    if (sink === 'file') target = await question(lines, 'Folder to write to', './out', signal)
+    if (sink === 'postgres') target = await question('PostgreSQL to write to (URL)', 'postgres://localhost:5432/copy')
+    if (sink === 'file') target = await question('Folder to write to', './out')
     return { sourceUrl, tables, sink: sink as SinkType, target }
-  } finally {
-    lines.close()
-  }
-}
-
-async function question(lines: Interface, text: string, byDefault: string, signal: AbortSignal): Promise<string> {
-  return (await lines.question(`${text} [${byDefault}]: `, { signal })).trim() || byDefault
+  })
 }
 
 /** The file's text, and the environment variables that stand for its passwords. */

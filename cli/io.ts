@@ -1,9 +1,11 @@
 /** What a command may touch of the process. Tests pass their own; cli/main.ts passes the real one. */
 import type { Readable, Writable } from 'node:stream'
 import type { Registry } from '../config/registry.js'
+import { TidemarkError } from '../core/errors.js'
 import type { runPipeline } from '../core/pipeline.js'
 
-export type StopSignal = 'SIGINT' | 'SIGTERM'
+/** SIGHUP: the terminal was closed. */
+export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP'
 
 export interface Io {
   readonly stdin: Readable & { readonly isTTY?: boolean }
@@ -20,7 +22,18 @@ export interface Io {
   pipelineRunner(): Promise<typeof runPipeline>
 }
 
-export const EXIT = { done: 0, failed: 1, usage: 2, notReady: 3, SIGINT: 130, SIGTERM: 143 } as const
+export const EXIT = { done: 0, failed: 1, usage: 2, notReady: 3, SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
+/** What a failed write to stdout means; null: its reader went away, which is no failure. */
+export function stdoutFailure(cause: unknown): TidemarkError | null {
+  const { code = 'unknown error' } = cause as NodeJS.ErrnoException
+  if (code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED') return null
+  return new TidemarkError('sink.stdout_failed', {
+    message: `standard output takes no more (${code})`,
+    fix: 'Make room on its disk, or send it elsewhere.',
+    cause,
+  })
+}
 
 export function processIo(): Io {
   return {
@@ -30,10 +43,12 @@ export function processIo(): Io {
     env: process.env,
     cwd: process.cwd(),
     onSignal(handler) {
-      const onInt = () => handler('SIGINT')
-      const onTerm = () => handler('SIGTERM')
-      process.on('SIGINT', onInt).on('SIGTERM', onTerm)
-      return () => process.off('SIGINT', onInt).off('SIGTERM', onTerm)
+      const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+      const listeners = names.map((name) => [name, () => handler(name)] as const)
+      for (const [name, listener] of listeners) process.on(name, listener)
+      return () => {
+        for (const [name, listener] of listeners) process.off(name, listener)
+      }
     },
     exit: (code) => process.exit(code),
     registry: async () => (await import('../config/registry.js')).BUILT_IN,

@@ -5,6 +5,7 @@
 import pino from 'pino'
 import { Secrets } from '../config/secrets.js'
 import { TidemarkError, toError } from '../core/errors.js'
+import { printable } from './format.js'
 import type { Io } from './io.js'
 
 export type LogFormat = 'text' | 'json'
@@ -16,6 +17,8 @@ export interface Log {
   readonly colour: boolean
   /** One line for people, fields for machines. */
   info(line: string, fields?: Readonly<Record<string, unknown>>): void
+  /** A line of names and numbers that holds no text from outside: a password that equals one of them hides none. */
+  names(line: string, fields?: Readonly<Record<string, unknown>>): void
   warn(line: string): void
   error(thrown: unknown): void
   /** Called around every write, so that a live view can step aside. */
@@ -31,12 +34,13 @@ export function createLog(io: Io, format: LogFormat): Log {
     secrets,
     colour,
     around: (write) => write(),
-    info: (line) => out(line),
-    warn: (line) => out(`${paint('warning', YELLOW)}: ${line}`),
-    error: (thrown) => out(describeError(thrown, secrets, debug, (text) => paint(text, RED))),
+    info: (line) => out(secrets.redact(line)),
+    names: (line) => out(line),
+    warn: (line) => out(secrets.redact(line), `${paint('warning', YELLOW)}: `),
+    error: (thrown) => out(describeError(thrown, secrets, debug), `${paint('error', RED)} `),
   }
   const paint = (text: string, code: number) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
-  const out = (line: string) => log.around(() => io.stderr.write(`${secrets.redact(line)}\n`))
+  const out = (line: string, before = '') => log.around(() => io.stderr.write(`${before}${printable(line)}\n`))
   return format === 'text' ? log : jsonLog(io, log, debug)
 }
 
@@ -53,7 +57,8 @@ function jsonLog(io: Io, base: Log, debug: boolean): Log {
   )
   return {
     ...base,
-    info: (line, fields = {}) => logger.info(clean(fields), text(line)),
+    info: (line, fields = {}) => logger.info(fields, text(line)),
+    names: (line, fields = {}) => logger.info(fields, line),
     warn: (line) => logger.warn(text(line)),
     error(thrown) {
       const error = known(thrown)
@@ -75,14 +80,14 @@ export function known(thrown: unknown): TidemarkError {
   })
 }
 
-function describeError(thrown: unknown, secrets: Secrets, debug: boolean, paint: (text: string) => string): string {
+function describeError(thrown: unknown, secrets: Secrets, debug: boolean): string {
   const error = known(thrown)
   const lines = [secrets.redact(error.message)]
   if (error.at) lines.push(`  at: ${secrets.redact(error.at)}`)
   if (error.fix) lines.push(`  fix: ${secrets.redact(error.fix)}`)
   if (debug) lines.push(secrets.redact(stackOf(error)))
   // The code is a constant of ours: it stays readable even when a word of it is somebody's password.
-  return `${paint('error')} ${error.code}: ${lines.join('\n')}`
+  return `${error.code}: ${lines.join('\n')}`
 }
 
 function stackOf(error: Error): string {

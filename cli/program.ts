@@ -6,7 +6,7 @@ import { example } from './command.js'
 import { demoCommand } from './demo.js'
 import { dropCommand } from './drop.js'
 import { initCommand } from './init.js'
-import { EXIT, type Io } from './io.js'
+import { EXIT, type Io, stdoutFailure } from './io.js'
 import { createLog, known } from './log.js'
 import { schemaCommand } from './schema.js'
 import { statusCommand } from './status.js'
@@ -46,13 +46,23 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .showSuggestionAfterError(true)
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => void io.stdout.write(text),
+      writeOut: (text) => write(io, text),
       writeErr: (text) => void io.stderr.write(text),
-      outputError: (text, write) => write(usageError(text)),
+      outputError: (text, writeErr) => writeErr(usageError(text)),
     })
   for (const [name, define] of Object.entries(COMMANDS)) define(program.command(name), io, done)
   example(program, 'tidemark init', 'tidemark check pipeline.yaml', 'tidemark sync pipeline.yaml')
   return program
+}
+
+/** A write to a file fails at once, one to a pipe later. */
+function write(io: Io, text: string): void {
+  try {
+    io.stdout.write(text)
+  } catch (error) {
+    const failure = stdoutFailure(error)
+    if (failure !== null) throw failure
+  }
 }
 
 function usageError(text: string): string {

@@ -3,7 +3,7 @@
  * logs. Rates come from the last few seconds of samples.
  */
 import type { Progress, TableProgress } from '../core/pipeline.js'
-import { count, milliseconds, seconds, table } from './format.js'
+import { count, milliseconds, printable, seconds, table } from './format.js'
 import type { Io } from './io.js'
 import type { Log } from './log.js'
 
@@ -123,12 +123,12 @@ class PlainView implements ProgressView {
     this.#printedMs = now
     this.#phase = progress.phase
     const line = summary(progress, this.#rates)
-    this.#log.info(line, this.#log.format === 'json' ? { progress } : {})
+    this.#log.names(line, this.#log.format === 'json' ? { progress } : {})
     if (this.#log.format === 'json') return
     const rows = progress.tables.filter((t) => t.state === 'snapshot' || (t.rows > 0 && !this.#complete.has(t.table)))
     for (const t of progress.tables) if (t.state === 'streaming') this.#complete.add(t.table)
     for (const text of table(rows.map((t) => tableCells(t, this.#rates.rowsPerSecond(t.table))))) {
-      this.#log.info(`  ${text.trimEnd()}`)
+      this.#log.names(`  ${text.trimEnd()}`)
     }
   }
 
@@ -177,7 +177,7 @@ class LiveView implements ProgressView {
       ...rows.map((line) => `  ${line}`.trimEnd()),
       ...(more > 0 ? [`  and ${more} more tables`] : []),
       summary(progress, this.#rates),
-    ].map((line) => this.#log.secrets.redact(line).slice(0, width))
+    ].map((line) => printable(line).slice(0, width))
   }
 
   #erase(): void {

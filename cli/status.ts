@@ -36,17 +36,16 @@ async function status(
   const text = await readSaved(config, signal)
   const checkpoint = text === null ? null : describeCheckpoint(text)
   const source = await config.source.definition.status(config.source.options, { pipeline: config.name, signal })
+  const clean = source.map((finding) => log.secrets.redactFinding(finding))
   const out =
     options.output === 'json'
-      ? JSON.stringify(log.secrets.redactDeep({ pipeline: config.name, checkpoint, source }), null, 2)
+      ? JSON.stringify({ pipeline: config.name, checkpoint, source: clean }, null, 2)
       : [
           `pipeline ${config.name}`,
           ...checkpointLines(checkpoint),
           'source',
-          ...findingLines(source).map((l) => `  ${l}`),
-        ]
-          .map((line) => log.secrets.redact(line))
-          .join('\n')
+          ...findingLines(source, log.secrets).map((line) => `  ${line}`),
+        ].join('\n')
   await print(io, out)
   return EXIT.done
 }

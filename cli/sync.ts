@@ -1,17 +1,17 @@
 /** `tidemark sync`: runs a pipeline until it is done, stopped or fails, and says what is left behind in the source. */
-import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
-import type { PipelineConfig } from '../config/pipeline-file.js'
+import { nameOf, type PipelineConfig } from '../config/pipeline-file.js'
+import { ConfigError } from '../config/problems.js'
 import { stateFile } from '../config/state-file.js'
 import { TidemarkError } from '../core/errors.js'
 import type { PipelineResult } from '../core/pipeline.js'
-import { example, type FileOptions, withFile, withPipeline } from './command.js'
+import { example, type FileOptions, type Loaded, withFile, withPipeline } from './command.js'
 import { findingLines } from './findings.js'
 import { count, seconds } from './format.js'
-import { EXIT, type Io, type StopSignal } from './io.js'
+import { EXIT, type Io, type StopSignal, stdoutFailure } from './io.js'
 import { known, type Log } from './log.js'
 import { type ProgressView, progressView } from './progress.js'
-import { makeReport, type Outcome, writeReport } from './report.js'
+import { claimReport, makeReport, type Outcome, writeReport } from './report.js'
 
 interface SyncOptions extends FileOptions {
   readonly once?: true
@@ -31,7 +31,9 @@ export function syncCommand(command: Command, io: Io, done: (code: number) => vo
     )
     .option('--report <file>', 'write what the run did as JSON, also when it fails or is stopped')
     .action(async (file: string, options: SyncOptions) => {
-      done(await withPipeline(io, file, options, ({ config, log }) => sync(io, config, log, options, file)))
+      const report = new ReportFile(io, file, options.report)
+      const hooks = { before: () => report.claim(), invalid: report.invalid }
+      done(await withPipeline(io, file, options, (loaded) => sync(io, loaded, report, options, file), hooks))
     })
   example(
     command,
@@ -48,32 +50,71 @@ interface Stop {
   stdoutClosed: boolean
 }
 
-async function sync(io: Io, config: PipelineConfig, log: Log, options: SyncOptions, file: string): Promise<number> {
-  const startedMs = Date.now()
-  const view = progressView(io, log, { dataOnStdout: config.sink.definition.connector === 'stdout' })
-  const report = (outcome: Pick<Outcome, 'outcome' | 'error' | 'result'>) => {
-    if (options.report === undefined) return
-    const path = resolve(io.cwd, options.report)
-    writeReport(path, makeReport({ pipeline: config.name, startedMs, ...outcome }, log.secrets))
+/** What `--report` asked for; nothing is written without it. */
+class ReportFile {
+  readonly #startedMs = Date.now()
+  readonly #io: Io
+  readonly #file: string
+  readonly #given: string | undefined
+  #path: string | null = null
+
+  constructor(io: Io, file: string, given: string | undefined) {
+    this.#io = io
+    this.#file = file
+    this.#given = given
   }
+
+  claim(): void {
+    if (this.#given !== undefined) this.#path = claimReport(this.#given, this.#io.cwd, this.#file)
+  }
+
+  get seconds(): number {
+    return (Date.now() - this.#startedMs) / 1000
+  }
+
+  /** False when it could not be written, which was then said. */
+  write(log: Log, pipeline: string, outcome: Pick<Outcome, 'outcome' | 'error' | 'result'>): boolean {
+    if (this.#path === null) return true
+    try {
+      writeReport(this.#path, makeReport({ pipeline, startedMs: this.#startedMs, ...outcome }, log.secrets))
+      return true
+    } catch (error) {
+      log.error(error)
+      return false
+    }
+  }
+
+  /** The file was refused: its name is known even then. */
+  readonly invalid = (error: unknown, log: Log): void => {
+    const pipeline = error instanceof ConfigError ? error.pipeline : nameOf(this.#file)
+    this.write(log, pipeline, { outcome: 'failed', error, result: null })
+  }
+}
+
+async function sync(
+  io: Io,
+  { config, log }: Loaded,
+  file: ReportFile,
+  options: SyncOptions,
+  given: string,
+): Promise<number> {
+  const view = progressView(io, log, { dataOnStdout: config.sink.definition.connector === 'stdout' })
+  const report = (outcome: Parameters<ReportFile['write']>[2]) => file.write(log, config.name, outcome)
   const { stop, off } = listen(io, log, () => report({ outcome: 'failed', error: leftAtOnce(), result: view.last }))
   try {
     const result = await run(io, config, log, options, stop.signal, view)
     view.close()
-    report({ outcome: result.outcome, result })
-    log.info(resultLine(result, options, (Date.now() - startedMs) / 1000), { position: result.position })
-    await sayWhatIsHeld(config, log, file)
-    if (result.outcome === 'done' || stop.stdoutClosed) return EXIT.done
-    return stop.name === null ? EXIT.done : EXIT[stop.name]
+    const written = report({ outcome: result.outcome, result })
+    log.info(resultLine(result, options, file.seconds), { position: result.position })
+    await sayWhatIsHeld(config, log, given)
+    if (stop.name !== null && result.outcome !== 'done' && !stop.stdoutClosed) return EXIT[stop.name]
+    return written ? EXIT.done : EXIT.failed
   } catch (error) {
     view.close()
-    if (stop.stdoutClosed) {
-      report({ outcome: 'stopped', result: view.last })
-      return EXIT.done
-    }
+    if (stop.stdoutClosed) return report({ outcome: 'stopped', result: view.last }) ? EXIT.done : EXIT.failed
     log.error(error)
     report({ outcome: 'failed', error, result: view.last })
-    await sayWhatIsHeld(config, log, file)
+    await sayWhatIsHeld(config, log, given)
     return known(error).exitCode
   } finally {
     off()
@@ -98,7 +139,8 @@ function listen(io: Io, log: Log, onLeave: () => void): { stop: Stop; off: () =>
     controller.abort('stop')
   })
   const onStdoutError = (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error
+    // Any other failure comes back from the sink's own write, and ends the run as an error.
+    if (stdoutFailure(error) !== null) return
     stop.stdoutClosed = true
     controller.abort('stop')
   }
@@ -158,7 +200,7 @@ async function sayWhatIsHeld(config: PipelineConfig, log: Log, file: string): Pr
     const signal = AbortSignal.timeout(STATUS_MS_MAX)
     const held = await config.source.definition.status(config.source.options, { ...context, signal })
     if (held.every((finding) => finding.level === 'ok')) return
-    for (const line of findingLines(held)) log.info(line)
+    for (const line of findingLines(held, log.secrets)) log.names(line)
     log.info(`to remove it: tidemark drop ${file}`)
   } catch (error) {
     log.info(`what the source still holds could not be asked (${known(error).message}); see: tidemark status ${file}`)

@@ -1,8 +1,7 @@
 /** The options of `pipeline`, `route` and `transform`; those of `source` and `sink` belong to their connectors. */
 import { z } from 'zod'
-import { parseDurationMs } from '../core/duration.js'
-import { TidemarkError } from '../core/errors.js'
-import { parseTablePatterns } from '../core/table-pattern.js'
+import { duration, tablePatterns } from '../core/options.js'
+import { parseTablePatterns, type TablePattern } from '../core/table-pattern.js'
 
 const CHECKPOINT_INTERVAL_MS_MIN = 10
 const CHECKPOINT_INTERVAL_MS_MAX = 10 * 60_000
@@ -11,37 +10,12 @@ const NAME_CHARS_MAX = 100
 
 const description = z.string().optional().describe('A remark for people; it has no effect.')
 
-const tablePattern = z
-  .string()
-  .min(1)
-  .superRefine((text, context) => {
-    try {
-      parseTablePatterns(text)
-    } catch (error) {
-      if (!(error instanceof TidemarkError)) throw error
-      context.addIssue({ code: 'custom', message: `${error.message}. ${error.fix}` })
-    }
-  })
-
-export const duration = (minMs: number, maxMs: number) =>
-  z.union([z.string(), z.number()]).transform((text, context) => {
-    const ms = parseDurationMs(text)
-    if (ms !== null && ms >= minMs && ms <= maxMs) return ms
-    const message =
-      ms === null
-        ? `"${text}" is not a length of time. Write for example 500ms, 1s or 2min.`
-        : `must lie between ${minMs}ms and ${maxMs}ms.`
-    context.addIssue({ code: 'custom', message })
-    return z.NEVER
-  })
-
 /** A pipeline's name keys the slot, the publication and the checkpoint. */
 export const PIPELINE_NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_. -]*$/u
 
 export const pipelineBlock = z.strictObject({
   name: z
     .string()
-    .min(1)
     .max(NAME_CHARS_MAX)
     .regex(PIPELINE_NAME, 'use letters, digits, "_", "-" and "."')
     .optional()
@@ -75,21 +49,40 @@ export const pipelineBlock = z.strictObject({
     ),
 })
 
-export const routeEntry = z.strictObject({
-  'source-table': tablePattern.describe('The tables that the route applies to: a name, a glob or a pattern.'),
-  'sink-table': z
-    .string()
-    .min(1)
-    .describe(
-      'Where they go: schema.table, or a table in the same schema. $1, $2... stand for what the groups of the pattern (or the wildcards of a glob) matched.',
-    ),
-  'replace-symbol': z
-    .string()
-    .min(1)
-    .optional()
-    .describe('Every place in sink-table that holds this text receives the source table\'s name, e.g. "<>".'),
-  description,
-})
+export const routeEntry = z
+  .strictObject({
+    'source-table': tablePatterns().describe('The tables that the route applies to: a name, a glob or a pattern.'),
+    'sink-table': z
+      .string()
+      .min(1)
+      .describe(
+        'Where they go: schema.table, or a table in the same schema. $1, $2... stand for what the groups of the pattern (or the wildcards of a glob) matched.',
+      ),
+    'replace-symbol': z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Every place in sink-table that holds this text receives the source table\'s name, e.g. "<>".'),
+    description,
+  })
+  .superRefine(groupsExist)
+
+/** $2 of a pattern with one group would be nothing, and `x.$1_$2` a table nobody meant. */
+function groupsExist(entry: { 'source-table': string; 'sink-table': string }, context: z.RefinementCtx): void {
+  let patterns: TablePattern[]
+  try {
+    patterns = parseTablePatterns(entry['source-table'])
+  } catch {
+    return
+  }
+  for (const [reference, digit] of entry['sink-table'].matchAll(/\$(\d)/g)) {
+    const lacking = patterns.find(({ groups }) => digit === '0' || Number(digit) > groups)
+    if (lacking === undefined) continue
+    const count = lacking.groups === 0 ? 'no wildcard or group' : `${lacking.groups} of them`
+    const message = `${reference} stands for a wildcard or group of source-table, and "${lacking.text}" has ${count}`
+    context.addIssue({ code: 'custom', path: ['sink-table'], message })
+  }
+}
 
 const columnNames = (about: string) =>
   z
@@ -104,7 +97,7 @@ export const MASKS = ['sha256', 'redact', 'null'] as const
 
 export const transformEntry = z
   .strictObject({
-    'source-table': tablePattern.describe('The tables that the rule applies to: a name, a glob or a pattern.'),
+    'source-table': tablePatterns().describe('The tables that the rule applies to: a name, a glob or a pattern.'),
     include: columnNames('Columns to keep; all others are left out. `*` and `?` match any characters.'),
     exclude: columnNames('Columns to leave out. `*` and `?` match any characters.'),
     mask: z

@@ -8,7 +8,9 @@ import { type ChangeBatch, keyOf, type TableId } from '../core/model.js'
 import type { StateStore } from '../core/pipeline.js'
 import type { Source } from '../core/source.js'
 import { type DecodedRow, decodeRow } from '../sinks/formats/typed.js'
+import type { Problem } from './problems.js'
 import { BUILT_IN, type Registry } from './registry.js'
+import { type OptionsOrigin, validate } from './validate.js'
 
 /** `{ type: 'postgres', url: ... }` with the options of docs/reference.md. */
 export type SourceOptions = { readonly type: string } & Readonly<Record<string, unknown>>
@@ -82,16 +84,26 @@ function sourceOf(
       at: 'source.type',
     })
   }
-  const parsed = definition.options.safeParse(tables === undefined ? given : { ...given, tables })
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `source.${issue.path.join('.')}: ${issue.message}`)
+  const problems: Problem[] = []
+  const place = { where: 'source', offset: 0 }
+  const origin: OptionsOrigin = {
+    problems,
+    textOf: () => null,
+    isInterpolated: () => false,
+    isBroken: () => false,
+    keyPlace: () => place,
+    valuePlace: () => place,
+  }
+  const options = tables === undefined ? given : { ...given, tables }
+  const parsed = validate(definition.options, options, { file: origin, path: ['source'], label: `source (${type})` })
+  if (problems.length > 0) {
     throw new TidemarkError('config.invalid', {
-      message: problems.join('; '),
-      fix: 'docs/reference.md lists the options.',
+      message: problems.map(({ message }) => message).join('; '),
+      fix: `For example: changes({ source: { type: '${type}', url }, tables: 'public.*' }). docs/reference.md lists the options.`,
       at: 'source',
     })
   }
-  return () => definition.create(parsed.data, { pipeline })
+  return () => definition.create(parsed, { pipeline })
 }
 
 const OPS = { r: 'read', c: 'insert', u: 'update', d: 'delete' } as const

@@ -7,6 +7,9 @@
  *   ${file:/path}               a file's text without the last line break; relative to the pipeline file
  *   ${file:/path.properties:key}
  *   $${                         the two characters ${
+ *
+ * Inside a URL that the file spells out (`postgres://app:${PASSWORD}@...`) a value is percent-encoded, so that a
+ * password stays one whatever it holds. A URL that comes as a whole (`${DATABASE_URL}`) stays as it is.
  */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -35,6 +38,8 @@ export function interpolate(text: string, scope: InterpolationScope): Interpolat
   const parts: string[] = []
   const problems: string[] = []
   let out = ''
+  /** What the file itself says up to here. */
+  let spelledOut = ''
   let i = 0
   while (i < text.length) {
     if (text.startsWith('$${', i)) {
@@ -49,13 +54,23 @@ export function interpolate(text: string, scope: InterpolationScope): Interpolat
       const found = evaluate(text.slice(i + 2, end), scope)
       parts.push(...found.parts)
       problems.push(...found.problems)
-      out += found.text
+      out += spelledOut.includes('://') ? encodeFor(spelledOut, text.slice(end + 1), found.text) : found.text
       i = end + 1
     } else {
+      spelledOut += text[i]
       out += text[i++]
     }
   }
   return { text: out, parts, problems }
+}
+
+/** A host keeps what an address is made of (`[::1]`, `db:5432`); everything else is one name, word or password. */
+function encodeFor(before: string, after: string, value: string): string {
+  const authority = before.slice(before.indexOf('://') + 3)
+  const isUser = !authority.includes('@') && /^[^/?#]*@/.test(after.replace(/\$\{[^}]*\}/g, ''))
+  const isHost = !isUser && !/[/?#]/.test(authority)
+  const encoded = encodeURIComponent(value)
+  return isHost ? encoded.replace(/%(3A|5B|5D)/g, decodeURIComponent) : encoded
 }
 
 function closingBrace(text: string, from: number): number {

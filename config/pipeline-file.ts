@@ -8,14 +8,13 @@ import { basename, dirname, resolve } from 'node:path'
 import type { SinkDefinition, SourceDefinition } from '../core/define.js'
 import { parseDurationMs } from '../core/duration.js'
 import { TidemarkError } from '../core/errors.js'
-import type { Transform } from '../core/transform.js'
 import { PIPELINE_NAME, type RouteEntry, routeEntry, type TransformEntry, transformEntry } from './blocks.js'
 import { ConfigError, didYouMean } from './problems.js'
 import { BLOCKS, type Configured, connector, entries, pipelineOptions, topLevel } from './read-blocks.js'
 import type { Registry } from './registry.js'
 import { Secrets } from './secrets.js'
-import { compileTransform } from './transform.js'
-import { YamlFile } from './yaml-file.js'
+import { compileTransform, type FileTransform } from './transform.js'
+import { describe, isRecord, YamlFile } from './yaml-file.js'
 
 const READERS_DEFAULT_MIN = 2
 const READERS_DEFAULT_MAX = 8
@@ -26,7 +25,7 @@ export interface PipelineConfig {
   readonly name: string
   readonly source: Configured<SourceDefinition<unknown>>
   readonly sink: Configured<SinkDefinition<unknown>>
-  readonly transform: Transform
+  readonly transform: FileTransform
   readonly mode: 'initial' | 'latest-offset' | 'snapshot'
   readonly readers: number
   readonly checkpointIntervalMs: number | undefined
@@ -39,6 +38,8 @@ export interface PipelineConfig {
 
 export interface LoadOptions {
   readonly file: string
+  /** What the file would hold, before it is written. */
+  readonly text?: string
   readonly registry: Registry
   readonly env: Readonly<Record<string, string | undefined>>
   /** Folder that a relative `file` starts from. */
@@ -52,8 +53,9 @@ export interface LoadOptions {
 export function loadPipeline(options: LoadOptions): PipelineConfig {
   const { file, registry, env, set = [], secrets = new Secrets(), cwd = process.cwd() } = options
   const path = resolve(cwd, file)
-  const yaml = new YamlFile(file, readText(path, file), { env, folder: dirname(path) }, secrets)
-  if (yaml.problems.length > 0 && yaml.data === null) throw redacted(new ConfigError(file, yaml.problems), secrets)
+  const yaml = new YamlFile(file, options.text ?? readText(path, file), { env, folder: dirname(path) }, secrets)
+  if (yaml.problems.length > 0 && yaml.data === null)
+    throw redacted(new ConfigError(file, yaml.problems, nameOf(file)), secrets)
   const warnings: string[] = []
   for (const assignment of set) applySet(yaml, assignment)
   const data = topLevel(yaml)
@@ -62,20 +64,25 @@ export function loadPipeline(options: LoadOptions): PipelineConfig {
   const pipeline = pipelineOptions(yaml, data, warnings)
   const routes = entries<RouteEntry>(yaml, data, 'route', routeEntry)
   const transforms = entries<TransformEntry>(yaml, data, 'transform', transformEntry)
-  const name = pipeline?.name ?? basename(file).replace(/\.ya?ml$/i, '')
+  const name = pipeline?.name ?? nameOf(file)
   if (pipeline && !pipeline.name && !PIPELINE_NAME.test(name)) {
     const message = `the file's name "${name}" cannot name the pipeline; give pipeline.name`
     yaml.problems.push({ ...yaml.keyPlace(['pipeline']), message })
   }
   if (yaml.problems.length > 0 || !source || !sink || !pipeline || !routes || !transforms) {
-    throw redacted(new ConfigError(file, yaml.problems), secrets)
+    throw redacted(new ConfigError(file, yaml.problems, givenName(data) ?? name), secrets)
   }
   return {
     file: path,
     name,
     source,
     sink,
-    transform: compileTransform(routes, transforms, pipeline['route-mode'] ?? 'ALL_MATCH'),
+    transform: compileTransform(
+      routes,
+      transforms,
+      pipeline['route-mode'] ?? 'ALL_MATCH',
+      (option) => `${yaml.valuePlace(option).where} ${describe(option)}`,
+    ),
     mode: startupMode(source.given['scan.startup.mode']),
     readers: pipeline.parallelism ?? defaultReaders(),
     checkpointIntervalMs: pipeline['checkpoint.interval'],
@@ -101,9 +108,20 @@ function readText(path: string, file: string): string {
   })
 }
 
+/** A pipeline is called as its file unless it says otherwise. */
+export function nameOf(file: string): string {
+  return basename(file).replace(/\.ya?ml$/i, '')
+}
+
+/** Also when other options are wrong. */
+function givenName(data: Record<string, unknown>): string | null {
+  const name = isRecord(data.pipeline) ? data.pipeline.name : null
+  return typeof name === 'string' && PIPELINE_NAME.test(name) ? name : null
+}
+
 function redacted(error: ConfigError, secrets: Secrets): ConfigError {
   const problems = error.problems.map((p) => ({ ...p, message: secrets.redact(p.message) }))
-  return new ConfigError(error.file, problems)
+  return new ConfigError(error.file, problems, error.pipeline)
 }
 
 function applySet(yaml: YamlFile, assignment: string): void {

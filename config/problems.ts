@@ -12,14 +12,17 @@ export interface Problem {
 export class ConfigError extends TidemarkError {
   readonly problems: readonly Problem[]
   readonly file: string
+  /** The pipeline's name as far as it is known. */
+  readonly pipeline: string
 
-  constructor(file: string, problems: readonly Problem[]) {
+  constructor(file: string, problems: readonly Problem[], pipeline: string) {
     const sorted = [...problems].sort((a, b) => a.offset - b.offset)
     const count = sorted.length === 1 ? 'a mistake' : `${sorted.length} mistakes`
     super('config.invalid', {
       message: `${file} has ${count}\n${sorted.map((p) => `  ${p.where}  ${p.message}`).join('\n')}`,
     })
     this.file = file
+    this.pipeline = pipeline
     this.problems = sorted
   }
 }

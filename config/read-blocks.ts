@@ -2,7 +2,7 @@
 import type { ZodType } from 'zod'
 import { type PipelineBlock, pipelineBlock, REFUSED, WITHOUT_EFFECT } from './blocks.js'
 import { jsonSchemaOf, optionsAt } from './option-shape.js'
-import { didYouMean, either } from './problems.js'
+import { closest, didYouMean, either } from './problems.js'
 import { validate } from './validate.js'
 import { describe, isRecord, type YamlFile } from './yaml-file.js'
 
@@ -53,10 +53,15 @@ export function connector<D extends { readonly connector: string; readonly optio
     yaml.problems.push({ ...yaml.valuePlace([block]), message })
     return null
   }
-  const { type, ...rest } = given
-  const definition = definitions.find((d) => d.connector === type)
-  if (!definition) {
-    const place = type === undefined ? yaml.keyPlace([block]) : yaml.valuePlace([block, 'type'])
+  const { type: word = 'type', misspelt } = typeOption(given)
+  const { [word]: type, ...rest } = given
+  if (misspelt) {
+    const message = `${block} has no option "${word}". Did you mean "type"?`
+    yaml.problems.push({ ...yaml.keyPlace([block, word]), message })
+  }
+  const found = definitions.find((d) => d.connector === type)
+  if (!found) {
+    const place = type === undefined ? yaml.keyPlace([block]) : yaml.valuePlace([block, word])
     const list = `It can be ${either(names)}.`
     const message =
       type === undefined
@@ -64,13 +69,22 @@ export function connector<D extends { readonly connector: string; readonly optio
         : typeof type === 'string'
           ? `there is no ${block} "${type}".${didYouMean(type, names) || ` ${list}`}`
           : `${block}.type must be a word. ${list}`
-    if (!yaml.isBroken([block, 'type'])) yaml.problems.push({ ...place, message })
-    return null
+    if (!yaml.isBroken([block, word])) yaml.problems.push({ ...place, message })
   }
+  // Where there is one kind only, its options are meant whatever the type says.
+  const definition = found ?? (definitions.length === 1 && Object.keys(rest).length > 0 ? definitions[0] : undefined)
+  if (!definition) return null
   const known = dropWithoutEffect(rest, block, warnings, optionsAt(jsonSchemaOf(definition.options), []))
   const label = `${block} (${definition.connector})`
   const options = validate(definition.options, known, { file: yaml, path: [block], label })
-  return options === null ? null : { definition, options, given: known }
+  return options === null || !found || misspelt ? null : { definition, options, given: known }
+}
+
+/** The option that says the type; misspelt when it was only meant to. */
+function typeOption(given: Readonly<Record<string, unknown>>): { readonly type?: string; readonly misspelt: boolean } {
+  if ('type' in given) return { misspelt: false }
+  const meant = Object.keys(given).find((option) => closest(option, ['type']) !== null)
+  return meant === undefined ? { misspelt: false } : { type: meant, misspelt: true }
 }
 
 export function pipelineOptions(

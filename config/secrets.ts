@@ -5,12 +5,19 @@
  * them would help nobody.
  */
 
+import type { Finding } from '../core/define.js'
+
 const SECRET_OPTION = /(^|[.\-_])(password|passphrase|passwd|token|secret)$/i
 const NAMING_OPTIONS = new Set([
   ...['type', 'name', 'hostname', 'port', 'username', 'database', 'schema', 'path', 'state', 'parallelism'],
   ...['tables', 'tables.exclude', 'slot.name', 'source-table', 'sink-table', 'description', 'scan.startup.mode'],
 ])
-/** Secrets up to this length are replaced only where they stand alone: a secret "1" must not hide every digit. */
+/**
+ * Shorter secrets are taken out of URLs and nowhere else: "1" stands in every address and number, and nobody could tell
+ * that it is a secret.
+ */
+const BY_VALUE_CHARS_MIN = 4
+/** Secrets up to this length are replaced only where they stand alone, and not as a part of a dotted name. */
 const STANDS_ALONE_CHARS_MAX = 11
 const MASK = '***'
 
@@ -30,7 +37,7 @@ export class Secrets {
 
   add(secret: string): void {
     for (const form of [secret, secret.trim(), encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)]) {
-      if (form !== '' && !this.#values.has(form)) this.#values.set(form, matcher(form))
+      if (form.length >= BY_VALUE_CHARS_MIN && !this.#values.has(form)) this.#values.set(form, matcher(form))
     }
   }
 
@@ -38,8 +45,18 @@ export class Secrets {
     let out = text
     const longestFirst = [...this.#values].sort(([a], [b]) => b.length - a.length)
     for (const [, regex] of longestFirst) out = out.replace(regex, MASK)
-    // A URL that no option holds may still appear, e.g. in a driver's message.
-    return out.replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi, `$1${MASK}@`)
+    return redactUrls(out)
+  }
+
+  /** Names and statements stay whole, whatever they happen to equal: a table may be called like a password. */
+  redactFinding(finding: Finding): Finding {
+    const { level, subject, message, fix } = finding
+    return {
+      level,
+      subject: redactUrls(subject),
+      message: this.redact(message),
+      ...(fix === undefined ? {} : { fix: redactUrls(fix) }),
+    }
   }
 
   /** Every text inside a value: redacted before it is encoded, because a secret may be a quote or a number. */
@@ -51,10 +68,18 @@ export class Secrets {
   }
 }
 
+/** A URL that no option holds may still appear, e.g. in a driver's message; the form that our own advice shows stays. */
+function redactUrls(text: string): string {
+  return text.replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)(?!password@host)[^\s@/]+@/gi, `$1${MASK}@`)
+}
+
 function matcher(secret: string): RegExp {
   const source = secret.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
   const alone = secret.length <= STANDS_ALONE_CHARS_MAX
-  return new RegExp(alone ? `(?<![\\p{L}\\p{N}_])${source}(?![\\p{L}\\p{N}_])` : source, 'gu')
+  return new RegExp(
+    alone ? `(?<![\\p{L}\\p{N}_]|[\\p{L}\\p{N}_"]\\."?)${source}(?![\\p{L}\\p{N}_]|"?\\.[\\p{L}\\p{N}_"])` : source,
+    'gu',
+  )
 }
 
 /** The passwords of a URL as written and decoded: in the user part or in a query parameter. */

@@ -43,47 +43,55 @@ export function planColumns(source: TableSchema, rules: readonly CompiledRule[])
   }
 }
 
-function applyRule(source: TableSchema, { entry, at }: CompiledRule, before: readonly Slot[]): Slot[] {
-  const choose = (names: readonly string[], option: string) => {
-    const chosen = new Set<Slot>()
-    for (const name of names) for (const slot of find(source, before, name, `${at}.${option}`)) chosen.add(slot)
-    return chosen
-  }
+function applyRule(source: TableSchema, rule: CompiledRule, before: readonly Slot[]): Slot[] {
+  const { entry, at, where } = rule
+  const absent: Absent[] = []
+  const choose = (names: readonly string[], option: string) =>
+    new Set(names.flatMap((name) => find(before, name, option, absent)))
   const kept = entry.include ? choose(entry.include, 'include') : new Set(before)
   if (entry.exclude) for (const slot of choose(entry.exclude, 'exclude')) kept.delete(slot)
+  const slots = before.filter((slot) => kept.has(slot)).map((slot) => ({ ...slot }))
+  // What include misspelt would be reported again as missing from mask.
+  const left = absent.length === 0 ? slots : before
+  const masked = Object.entries(entry.mask ?? {}).flatMap(([name, kind]) =>
+    find(left, name, 'mask', absent).map((slot) => ({ slot, kind })),
+  )
+  const renames = Object.entries(entry.rename ?? {}).flatMap(([name, to]) => {
+    const slot = left.find(({ column }) => column.name === name)
+    if (!slot) absent.push({ name, option: 'rename' })
+    return slot ? [{ slot, to }] : []
+  })
+  if (absent.length > 0) throw noColumn(source, left, rule, absent)
   refuseLostKey(
     source,
     before.filter((slot) => !kept.has(slot)),
-    at,
+    rule,
   )
-  const slots = before.filter((slot) => kept.has(slot)).map((slot) => ({ ...slot }))
-  for (const [name, kind] of Object.entries(entry.mask ?? {})) {
-    for (const slot of find(source, slots, name, `${at}.mask`)) mask(source, slot, kind, at)
-  }
-  const renames = new Map<Slot, string>()
-  for (const [name, to] of Object.entries(entry.rename ?? {})) {
-    const slot = slots.find(({ column }) => column.name === name)
-    if (!slot) throw noColumn(source, slots, name, `${at}.rename`)
-    renames.set(slot, to)
-  }
-  for (const [slot, name] of renames) slot.column = { ...slot.column, name }
-  refuseSameNames(source, slots, at)
+  for (const { slot, kind } of masked) mask(source, slot, kind, rule)
+  for (const { slot, to } of renames) slot.column = { ...slot.column, name: to }
+  refuseSameNames(source, slots, rule)
   if (slots.length === 0) {
     throw new TidemarkError('config.transform', {
       message: `${at} leaves no column of ${source.id}`,
       fix: 'Keep at least one column, or take the table out of source.tables.',
-      at,
+      at: where(),
     })
   }
   return slots
 }
 
+/** A plain name that the table lacks, in an option of the rule. */
+interface Absent {
+  readonly name: string
+  readonly option: string
+}
+
 /** A plain name must exist; a pattern may match nothing, because a rule can cover many tables. */
-function find(source: TableSchema, slots: readonly Slot[], name: string, at: string): Slot[] {
+function find(slots: readonly Slot[], name: string, option: string, absent: Absent[]): Slot[] {
   if (!/[*?]/.test(name)) {
     const slot = slots.find(({ column }) => column.name === name)
-    if (!slot) throw noColumn(source, slots, name, at)
-    return [slot]
+    if (!slot) absent.push({ name, option })
+    return slot ? [slot] : []
   }
   const regex = new RegExp(
     `^${name
@@ -95,45 +103,52 @@ function find(source: TableSchema, slots: readonly Slot[], name: string, at: str
   return slots.filter(({ column }) => regex.test(column.name))
 }
 
-function noColumn(source: TableSchema, slots: readonly Slot[], name: string, at: string): TidemarkError {
+function noColumn(
+  source: TableSchema,
+  slots: readonly Slot[],
+  { where }: CompiledRule,
+  absent: readonly Absent[],
+): TidemarkError {
+  const names = [...new Set(absent.map(({ name }) => `"${name}"`))]
+  const [{ name }] = absent as [Absent]
   return new TidemarkError('config.transform', {
-    message: `${source.id} has no column "${name}"; it has ${slots.map(({ column }) => column.name).join(', ')}`,
-    fix: `Correct the name, or narrow source-table. Where only some tables have the column, write a pattern: "${name}*".`,
-    at,
+    message: `${source.id} has no column ${either(names)}; it has ${slots.map(({ column }) => column.name).join(', ')}`,
+    fix: `Correct the ${names.length === 1 ? 'name' : 'names'}, or narrow source-table. Where only some tables have the column, write a pattern: "${name}*".`,
+    at: [...new Set(absent.map((a) => where(a.option)))].join(', '),
   })
 }
 
-function refuseLostKey(source: TableSchema, dropped: readonly Slot[], at: string): void {
+function refuseLostKey(source: TableSchema, dropped: readonly Slot[], { at, where }: CompiledRule): void {
   const lost = dropped.filter((slot) => source.key.includes(slot.from)).map(({ column }) => column.name)
   if (lost.length === 0) return
   throw new TidemarkError('config.transform', {
     message: `${at} leaves out the key column ${either(lost)} of ${source.id}, so its rows could not be told apart`,
     fix: `Keep ${either(lost)}; to hide its values, mask it with sha256.`,
-    at,
+    at: where(),
   })
 }
 
-function refuseSameNames(source: TableSchema, slots: readonly Slot[], at: string): void {
+function refuseSameNames(source: TableSchema, slots: readonly Slot[], { at, where }: CompiledRule): void {
   const seen = new Set<string>()
   for (const { column } of slots) {
     if (seen.has(column.name)) {
       throw new TidemarkError('config.transform', {
         message: `${at} gives ${source.id} two columns named "${column.name}"`,
         fix: 'Choose another name, or exclude one of them.',
-        at: `${at}.rename`,
+        at: where('rename'),
       })
     }
     seen.add(column.name)
   }
 }
 
-function mask(source: TableSchema, slot: Slot, kind: 'sha256' | 'redact' | 'null', at: string): void {
+function mask(source: TableSchema, slot: Slot, kind: 'sha256' | 'redact' | 'null', { at, where }: CompiledRule): void {
   const { column } = slot
   if (kind !== 'sha256' && source.key.includes(slot.from)) {
     throw new TidemarkError('config.transform', {
       message: `${at} masks the key column ${column.name} of ${source.id} with one value for all rows`,
       fix: 'Mask it with sha256, which keeps different keys different.',
-      at: `${at}.mask.${column.name}`,
+      at: where('mask', column.name),
     })
   }
   const inner = slot.mask

@@ -24,17 +24,17 @@ export function routeTarget(
     throw new TidemarkError('config.route', {
       message: `${source.id} matches ${route.at} and ${second.at}, and sending one table to two targets is not supported`,
       fix: 'Narrow one of them, or let the first one count with `route-mode: FIRST_MATCH` in pipeline.',
-      at: second.at,
+      at: second.where(),
     })
   }
-  const { entry, at, patterns } = route
+  const { entry, at, patterns, where } = route
   const pattern = patterns.find((p) => p.matches(source))!
   const parts = splitTableName(entry['sink-table'])?.map((part) => fill(part, pattern, source, entry['replace-symbol']))
   if (!parts || parts.includes('')) {
     throw new TidemarkError('config.route', {
       message: `${at}: "${entry['sink-table']}" does not name a table for ${source.id}`,
       fix: 'Write schema.table; a name that holds a dot goes in double quotes.',
-      at: `${at}.sink-table`,
+      at: where('sink-table'),
     })
   }
   const name = parts.at(-1)!

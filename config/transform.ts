@@ -9,20 +9,27 @@ import type { Change, ChangeBatch, Row, TableId, TableSchema } from '../core/mod
 import { parseTablePatterns, type TablePattern } from '../core/table-pattern.js'
 import type { Transform } from '../core/transform.js'
 import type { PipelineBlock, RouteEntry, TransformEntry } from './blocks.js'
+import { didYouMean } from './problems.js'
 import { type ColumnPlan, HASH_BYTES, planColumns } from './transform-columns.js'
 import { routeTarget } from './transform-route.js'
+import { describe, type Path } from './yaml-file.js'
 
-export interface CompiledRoute {
+interface Compiled<E> {
   readonly patterns: readonly TablePattern[]
-  readonly entry: RouteEntry
+  readonly entry: E
   /** `route[0]` */
   readonly at: string
+  /** Where an option of the entry stands, for errors. */
+  readonly where: (...option: readonly string[]) => string
 }
 
-export interface CompiledRule {
-  readonly patterns: readonly TablePattern[]
-  readonly entry: TransformEntry
-  readonly at: string
+export type CompiledRoute = Compiled<RouteEntry>
+export type CompiledRule = Compiled<TransformEntry>
+
+/** Routes and rules of a pipeline file. */
+export interface FileTransform extends Transform {
+  /** Rules that apply to none of the tables: a misspelt mask must not leave what it hides in plain sight. */
+  idle(tables: readonly TableSchema[]): TidemarkError[]
 }
 
 interface CompiledTable {
@@ -34,26 +41,27 @@ export type RouteMode = NonNullable<PipelineBlock['route-mode']>
 
 /** Schema versions remembered; each costs a few kilobytes (I8). */
 const COMPILED_MAX = 10_000
+const NAMES_SHOWN_MAX = 10
 
 export function compileTransform(
   routes: readonly RouteEntry[],
   transforms: readonly TransformEntry[],
   routeMode: RouteMode,
-): Transform {
-  const compiledRoutes = routes.map((entry, i) => ({
-    entry,
-    at: `route[${i}]`,
-    patterns: parseTablePatterns(entry['source-table']),
-  }))
-  const rules = transforms.map((entry, i) => ({
-    entry,
-    at: `transform[${i}]`,
-    patterns: parseTablePatterns(entry['source-table']),
-  }))
-  return new TableTransform(compiledRoutes, rules, routeMode)
+  place: (path: Path) => string = describe,
+): FileTransform {
+  const compiled = <E extends { readonly 'source-table': string }>(block: string, entries: readonly E[]) =>
+    entries.map(
+      (entry, i): Compiled<E> => ({
+        entry,
+        at: describe([block, i]),
+        where: (...option) => place([block, i, ...option]),
+        patterns: parseTablePatterns(entry['source-table']),
+      }),
+    )
+  return new TableTransform(compiled('route', routes), compiled('transform', transforms), routeMode)
 }
 
-class TableTransform implements Transform {
+class TableTransform implements FileTransform {
   #routes: readonly CompiledRoute[]
   #rules: readonly CompiledRule[]
   #mode: RouteMode
@@ -66,6 +74,42 @@ class TableTransform implements Transform {
     this.#routes = routes
     this.#rules = rules
     this.#mode = mode
+  }
+
+  start(tables: readonly TableSchema[]): void {
+    const mistakes = this.idle(tables)
+    for (const table of tables) {
+      try {
+        this.apply(table)
+      } catch (error) {
+        if (!(error instanceof TidemarkError)) throw error
+        mistakes.push(error)
+      }
+    }
+    const [first, ...more] = mistakes
+    if (!first) return
+    if (more.length === 0) throw first
+    const lines = mistakes.map(({ at, message, fix }) => `  ${at}  ${message}. ${fix ?? ''}`.trimEnd())
+    throw new TidemarkError(first.code, { message: `${mistakes.length} mistakes\n${lines.join('\n')}` })
+  }
+
+  idle(tables: readonly TableSchema[]): TidemarkError[] {
+    const names = tables.map(({ id }) => id as string)
+    const of = (code: 'config.route' | 'config.transform', { at, patterns, where }: Compiled<unknown>) =>
+      patterns
+        .filter((pattern) => !tables.some((table) => pattern.matches(table)))
+        .map(({ text }) => {
+          const list = names.length > NAMES_SHOWN_MAX ? [...names.slice(0, NAMES_SHOWN_MAX), '...'] : names
+          return new TidemarkError(code, {
+            message: `${at} applies to "${text}", which no captured table matches`,
+            fix: `Correct the name or remove it.${didYouMean(text, names)} Captured are ${list.join(', ')}.`,
+            at: where('source-table'),
+          })
+        })
+    return [
+      ...this.#routes.flatMap((route) => of('config.route', route)),
+      ...this.#rules.flatMap((rule) => of('config.transform', rule)),
+    ]
   }
 
   apply(schema: TableSchema): TableSchema {

@@ -11,8 +11,14 @@ import { describe, isRecord, type Path, type YamlFile } from './yaml-file.js'
 
 type Issue = z.core.$ZodIssue
 
+/** What options are read from: a pipeline file, or an object of a program. */
+export type OptionsOrigin = Pick<
+  YamlFile,
+  'problems' | 'textOf' | 'isInterpolated' | 'isBroken' | 'keyPlace' | 'valuePlace'
+>
+
 interface Context {
-  readonly file: YamlFile
+  readonly file: OptionsOrigin
   readonly path: Path
   /** How messages name the block, e.g. `source (postgres)`. */
   readonly label: string
@@ -24,7 +30,7 @@ interface Context {
 export function validate<T>(
   schema: ZodType<T>,
   value: unknown,
-  where: { readonly file: YamlFile; readonly path: Path; readonly label: string },
+  where: { readonly file: OptionsOrigin; readonly path: Path; readonly label: string },
 ): T | null {
   const { file } = where
   const shape = jsonSchemaOf(schema)
@@ -62,13 +68,14 @@ function same(a: Problem, b: Problem): boolean {
  * A text option given as a plain YAML number or boolean means its text as written (`password: 007`); a number or
  * boolean that came from an interpolation is text that must be read as one.
  */
-function readTexts(value: unknown, shape: JsonSchema, base: Path, file: YamlFile): unknown {
+function readTexts(value: unknown, shape: JsonSchema, base: Path, file: OptionsOrigin): unknown {
   const walk = (node: unknown, path: Path): unknown => {
     if (Array.isArray(node)) return node.map((item, i) => walk(item, [...path, i]))
     if (isRecord(node)) return Object.fromEntries(Object.entries(node).map(([k, v]) => [k, walk(v, [...path, k])]))
     const types = new Set(shapesAt(shape, path).flatMap((s) => s.type ?? []))
     const text = file.textOf([...base, ...path])
-    if (text === null) return node
+    // Nothing is nothing, however it is written (`null`, `~`).
+    if (text === null || node === null) return node
     const wantsText = types.has('string')
     if (typeof node !== 'string') return wantsText && !types.has(jsonType(node)) ? text : node
     if (wantsText || !file.isInterpolated([...base, ...path])) return node

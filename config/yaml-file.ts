@@ -69,7 +69,8 @@ export class YamlFile {
   set(path: Path, text: string, label: string): string | null {
     const document = parseDocument(text, { prettyErrors: false })
     const { contents } = document
-    if (document.errors.length > 0) return `the value is not a YAML scalar: ${document.errors[0]!.message}`
+    const [wrong] = [...document.errors, ...document.warnings]
+    if (wrong) return `the value is not a YAML scalar: ${wrong.message}`
     if (contents !== null && !isScalar(contents)) return 'the value must be a YAML scalar, not a list or a map'
     const place = { where: label, offset: Number.MAX_SAFE_INTEGER }
     const [block, option] = path as [string, string]
@@ -77,8 +78,13 @@ export class YamlFile {
     const data = this.data as Record<string, unknown>
     if (!isRecord(data[block])) data[block] = {}
     if (!this.#entries.has(keyOf([block]))) this.#remember([block], place, place, null, false)
-    const value = contents === null ? null : this.#scalar(contents, path, place, place)
-    ;(data[block] as Record<string, unknown>)[option] = value
+    // `source.tables=` gives the option an empty text.
+    if (contents === null) this.#remember(path, place, place, '', false)
+    define(
+      data[block] as Record<string, unknown>,
+      option,
+      contents === null ? '' : this.#scalar(contents, path, place, place),
+    )
     return null
   }
 
@@ -91,7 +97,8 @@ export class YamlFile {
     if (isAlias(node)) {
       const target = depth < ALIAS_DEPTH_MAX ? node.resolve(document) : undefined
       if (target === undefined) {
-        this.problems.push({ ...place, message: `the alias "*${node.source}" refers to nothing, or to itself` })
+        const message = `the alias "*${node.source}" refers to nothing, or to itself. A text that begins with * goes in quotes`
+        this.problems.push({ ...place, message })
         this.#broken.add(keyOf(path))
         return null
       }
@@ -208,6 +215,8 @@ function syntaxMessage(code: string, message: string): string {
       return 'tabs cannot indent; use spaces'
     case 'BLOCK_AS_IMPLICIT_KEY':
       return 'a value with ": " in it needs quotes'
+    case 'UNEXPECTED_TOKEN':
+      return `YAML: ${message}. A text that begins with a double quote, *, & or ! goes in single quotes as a whole: '"Odd.Name".*'`
     case 'MULTIPLE_DOCS':
       return 'one file holds one pipeline: remove everything from "---" on'
     default:

@@ -3,9 +3,9 @@
  * messages come), and functions that make, check, describe and remove what it owns.
  */
 import type { ZodType } from 'zod'
-import type { TableSchema } from './model.js'
+import type { TableId, TableSchema } from './model.js'
 import type { Sink } from './sink.js'
-import type { Abortable, Source } from './source.js'
+import type { Abortable, Source, SourceIdentity } from './source.js'
 
 /** One line of `tidemark check`. `problem` makes the command exit 3; `fix` is ready to run. */
 export interface Finding {
@@ -39,10 +39,17 @@ export interface SinkDefinition<O = never> {
   readonly summary: string
   readonly options: ZodType<O>
   create(options: O, context: ConnectorContext): Sink
-  /** `tables`: what would be written, after transforms and routes; absent when the source could not be read. */
+  /**
+   * `tables`: what would be written, after transforms and routes. `source`: where from, as prepare() will get it.
+   * Both are absent when the source could not be read.
+   */
   check(
     options: O,
-    context: ConnectorContext & Abortable & { readonly tables?: readonly TableSchema[] },
+    context: ConnectorContext &
+      Abortable & {
+        readonly tables?: readonly TableSchema[]
+        readonly source?: { readonly identity: SourceIdentity; readonly tables: readonly TableId[] }
+      },
   ): Promise<readonly Finding[]>
   /** The committed checkpoint, read without fencing anybody; null: none. */
   readCheckpoint(options: O, context: ConnectorContext & Abortable): Promise<string | null>

@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   },
   'config.route': {
     exit: 2,
-    when: 'A route sends two source tables into one target, or one table to several, which is not supported.',
+    when: 'A route applies to no captured table, or sends two tables into one target or one table to several, which is not supported.',
   },
   'config.state_file': {
     exit: 3,
@@ -54,7 +54,7 @@ export const ERROR_CODES = {
   },
   'config.transform': {
     exit: 2,
-    when: 'A transform names a column that its table does not have, or changes a key column in a way that loses rows.',
+    when: 'A transform applies to no captured table, names a column that its table does not have, or changes a key column in a way that loses rows.',
   },
   'config.unreadable': {
     exit: 2,
@@ -73,6 +73,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'A second signal ended `tidemark sync` before it reached a checkpoint. It stands in the report only.',
   },
+  'cli.report': {
+    exit: 2,
+    when: 'The file of `--report` cannot be written, or is no regular file. It is looked at before the run starts.',
+  },
   'cli.usage': {
     exit: 2,
     when: 'A command was called with options that it does not know, or without those that it needs.',
@@ -90,7 +94,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'The REPLICA IDENTITY of a captured table was changed while the pipeline ran.',
   },
-  'postgres.no_tables': { exit: 2, when: 'A pattern in `tables` matches no table of the database.' },
+  'postgres.no_tables': {
+    exit: 2,
+    when: 'A pattern in `tables` matches no table of the database, or `tables.exclude` leaves none.',
+  },
   'postgres.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
   'postgres.position_lost': {
     exit: 3,
@@ -135,6 +142,10 @@ export const ERROR_CODES = {
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
   // sinks
   'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },
+  'sink.stdout_failed': {
+    exit: 1,
+    when: 'Standard output could not take what was written, for example because its disk is full.',
+  },
   'sink.memory_full': { exit: 1, when: 'The memory sink has reached its limit.' },
   'file.write': { exit: 1, when: 'A segment or manifest could not be written, for example because the disk is full.' },
   'file.not_empty': { exit: 3, when: 'The folder of a file sink holds rows of a pipeline that was dropped.' },

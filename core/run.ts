@@ -169,6 +169,7 @@ export class PipelineRun {
     })
     const { tables, identity } = this.#opened
     if (saved !== null) requireSameSource(saved, name, this.#source.connector, this.#opened)
+    transform.start?.(tables.map((t) => t.schema))
     const unwritten = tables.filter(({ schema }) => !saved?.tables[schema.id]?.started)
     await this.#session.prepare(
       tables.map((t) => transform.apply(t.schema)),

@@ -18,6 +18,8 @@ export interface TablePattern {
   readonly text: string
   /** True: it names one table, so a table that does not exist is a mistake. */
   readonly exact: boolean
+  /** What $1, $2... may stand for. */
+  readonly groups: number
   matches(table: NamedTable): boolean
   /** Replaces $1, $2... in `text` by what the groups (or the glob's wildcards) matched; null when it does not match. */
   expand(table: NamedTable, text: string): string | null
@@ -67,6 +69,8 @@ function compile(text: string, exact: boolean, sources: readonly string[]): Tabl
   return {
     text,
     exact,
+    // An empty alternative always matches, so the result has a place for every group.
+    groups: new RegExp(`${regex.source}|`, 's').exec('')!.length - 1,
     matches: (table) => regex.test(subject(table)),
     expand(table, template) {
       const match = regex.exec(subject(table))

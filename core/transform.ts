@@ -2,6 +2,8 @@
 import type { ChangeBatch, TableSchema } from './model.js'
 
 export interface Transform {
+  /** Called at every start with all captured tables, before anything is written. Throws when a rule cannot be meant. */
+  start?(tables: readonly TableSchema[]): void
   /** The schema that the sink sees. The same object for the same fingerprint. */
   apply(schema: TableSchema): TableSchema
   batch(batch: ChangeBatch): ChangeBatch

@@ -6,11 +6,13 @@ import pg from 'pg'
 import { TidemarkError } from '../core/errors.js'
 import { classifyPgError } from './postgres-errors.js'
 import { CLIENT_ENCODING, checkSession, SESSION_QUERY, STARTUP_OPTIONS } from './postgres-session.js'
-import { type SslMode, type TlsOptions, type Way, withTls } from './postgres-tls.js'
+import { type TlsOptions, type Way, withTls } from './postgres-tls.js'
+import { PG_URL_FORM, readPgUrl } from './postgres-url.js'
 
 export { classifyPgError, sqlState } from './postgres-errors.js'
 export { formatLsn, parseLsn } from './postgres-lsn.js'
 export { SESSION_SETTINGS } from './postgres-session.js'
+export { PG_PORT_DEFAULT, pgUrlProblem } from './postgres-url.js'
 
 export interface PgOptions extends TlsOptions {
   readonly password: string | undefined
@@ -21,48 +23,17 @@ export interface PgOptions extends TlsOptions {
 export const CONNECT_TIMEOUT_MS_DEFAULT = 30_000
 const KEEPALIVE_AFTER_MS = 30_000
 
-const URL_PARAMETERS = new Set(['sslmode', 'sslrootcert', 'sslcert', 'sslkey', 'connect_timeout', 'application_name'])
-const SSL_MODES = new Set(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'])
-
-/** Reads `postgres://user:password@host:port/database?sslmode=...`; anything it does not know is an error. */
+/** The options that a connection URL stands for; anything it does not know is an error. */
 export function pgOptionsFromUrl(url: string, at = 'url'): PgOptions {
-  const bad = (why: string) =>
-    new TidemarkError('postgres.url', {
-      message: `the url ${why}`,
-      fix: 'Write postgres://user:password@host:5432/database',
-      at,
-    })
-  let parsed: URL
-  try {
-    parsed = new URL(url)
-  } catch {
-    throw bad('is not a URL')
+  const read = readPgUrl(url)
+  if (typeof read === 'string') {
+    throw new TidemarkError('postgres.url', { message: `the url ${read}`, fix: PG_URL_FORM, at })
   }
-  if (!/^postgres(ql)?:$/.test(parsed.protocol)) throw bad(`has the scheme ${parsed.protocol}`)
-  const get = (name: string) => parsed.searchParams.get(name) ?? undefined
-  for (const name of parsed.searchParams.keys()) {
-    if (!URL_PARAMETERS.has(name))
-      throw bad(`has an unknown parameter ${name}; known are ${[...URL_PARAMETERS].join(', ')}`)
-  }
-  const sslmode = get('sslmode')
-  if (sslmode !== undefined && !SSL_MODES.has(sslmode))
-    throw bad(`has sslmode=${sslmode}; known are ${[...SSL_MODES].join(', ')}`)
-  const seconds = get('connect_timeout')
-  if (seconds !== undefined && !/^\d+$/.test(seconds))
-    throw bad(`has connect_timeout=${seconds}, which is not in seconds`)
-  const user = decodeURIComponent(parsed.username) || 'postgres'
+  const { connectTimeoutSeconds, applicationName, ...rest } = read
   return {
-    host: decodeURIComponent(parsed.hostname).replace(/^\[|\]$/g, '') || 'localhost',
-    port: Number(parsed.port || 5432),
-    user,
-    password: parsed.password === '' ? undefined : decodeURIComponent(parsed.password),
-    database: decodeURIComponent(parsed.pathname.slice(1)) || user,
-    sslmode: sslmode as SslMode | undefined,
-    sslrootcert: get('sslrootcert'),
-    sslcert: get('sslcert'),
-    sslkey: get('sslkey'),
-    connectTimeoutMs: seconds ? Number(seconds) * 1000 : CONNECT_TIMEOUT_MS_DEFAULT,
-    applicationName: get('application_name') ?? 'tidemark',
+    ...rest,
+    connectTimeoutMs: connectTimeoutSeconds ? connectTimeoutSeconds * 1000 : CONNECT_TIMEOUT_MS_DEFAULT,
+    applicationName: applicationName ?? 'tidemark',
   }
 }
 

@@ -45,7 +45,7 @@ export const stdoutSink = defineSink<StdoutOptions>({
 
 function written(stream: NodeJS.WriteStream, bytes: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    stream.write(bytes, (error) => {
+    const taken = (error?: Error | null) => {
       if (!error) return resolve()
       const closed =
         (error as NodeJS.ErrnoException).code === 'EPIPE' ||
@@ -53,8 +53,18 @@ function written(stream: NodeJS.WriteStream, bytes: Buffer): Promise<void> {
       reject(
         closed
           ? new TidemarkError('sink.stdout_closed', { message: 'standard output was closed', cause: error })
-          : error,
+          : new TidemarkError('sink.stdout_failed', {
+              message: `standard output takes no more (${(error as NodeJS.ErrnoException).code ?? error.message})`,
+              fix: 'Make room on its disk, or send it elsewhere.',
+              cause: error,
+            }),
       )
-    })
+    }
+    try {
+      stream.write(bytes, taken)
+    } catch (error) {
+      // A write to a file fails at once.
+      taken(error as Error)
+    }
   })
 }

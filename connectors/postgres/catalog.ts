@@ -130,6 +130,7 @@ export async function readTables(
   })
   if (only === undefined) requireMatches(wanted, all, database, options)
   const oids = found.map(([oid]) => oid!)
+  if (oids.length === 0 && only === undefined) throw nothingLeft(options)
   if (oids.length === 0) return []
   const columns = await connection.query(COLUMNS_SQL, [oids])
   const keys = await connection.query(KEYS_SQL, [oids])
@@ -146,6 +147,15 @@ export async function readTables(
       keys.filter((k) => k[0] === row[0]),
       { database, types, server, computes: options['generated.columns'] === 'compute' },
     )
+  })
+}
+
+function nothingLeft(options: PostgresOptions): TidemarkError {
+  const [tables, excluded] = [options.tables, options['tables.exclude'] ?? []].map((list) => [list].flat().join(', '))
+  return new TidemarkError('postgres.no_tables', {
+    message: `no table is left: everything in tables (${tables}) is in tables.exclude (${excluded}) too`,
+    fix: 'Narrow tables.exclude.',
+    at: 'source.tables.exclude',
   })
 }
 

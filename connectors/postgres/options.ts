@@ -2,21 +2,31 @@
 import { z } from 'zod'
 import { parseDurationMs } from '../../core/duration.js'
 import { TidemarkError } from '../../core/errors.js'
-import { CONNECT_TIMEOUT_MS_DEFAULT, type PgOptions, pgOptionsFromUrl } from '../../drivers/postgres.js'
+import { tableLists, tablePatterns } from '../../core/options.js'
+import { CONNECT_TIMEOUT_MS_DEFAULT, type PgOptions, pgOptionsFromUrl, pgUrlProblem } from '../../drivers/postgres.js'
 
 const HEARTBEAT_MS_DEFAULT = 30_000
 /** How long slot creation waits for transactions that were running before it. */
 const SLOT_TIMEOUT_MS_DEFAULT = 300_000
 
+/** Stays as it was written: the core reads the heartbeat's too. */
 export const duration = () =>
-  z.union([z.string(), z.number()]).refine((value) => parseDurationMs(value) !== null, {
-    message: 'is not a length of time; write 500ms, 30s or 5min',
+  z.union([z.string(), z.number()]).superRefine((text, context) => {
+    if (parseDurationMs(text) !== null) return
+    context.addIssue({
+      code: 'custom',
+      message: `"${text}" is not a length of time. Write for example 500ms, 1s or 2min.`,
+    })
   })
 
 /** Connection options that every PostgreSQL connector takes. */
 export const connectionShape = {
   url: z
     .string()
+    .superRefine((url, context) => {
+      const why = pgUrlProblem(url)
+      if (why !== null) context.addIssue({ code: 'custom', message: `the url ${why}` })
+    })
     .optional()
     .describe('postgres://user:password@host:5432/database?sslmode=...; instead of the single options.'),
   hostname: z.string().optional().describe('Host name or address of the server.'),
@@ -44,6 +54,18 @@ export const connectionShape = {
 }
 
 export type ConnectionOptions = { readonly [K in keyof typeof connectionShape]?: z.infer<(typeof connectionShape)[K]> }
+
+/** Two answers to one question: which one counts would be a guess. */
+function urlOrParts(options: ConnectionOptions, context: z.RefinementCtx): void {
+  const { url, hostname, username, database } = options
+  if (url === undefined && (hostname === undefined || username === undefined || database === undefined)) {
+    context.addIssue({ code: 'custom', message: 'give `url`, or `hostname`, `username`, `password` and `database`' })
+  }
+  for (const name of ['hostname', 'port', 'username', 'password', 'database'] as const) {
+    if (url === undefined || options[name] === undefined) continue
+    context.addIssue({ code: 'custom', path: [name], message: `give either \`url\` or \`${name}\`` })
+  }
+}
 
 /** url or single options to what the driver takes; single options win over the url's parts. */
 export function connectionOf(options: ConnectionOptions, at: string, applicationName: string): PgOptions {
@@ -76,20 +98,18 @@ export function connectionOf(options: ConnectionOptions, at: string, application
   }
 }
 
-export const postgresOptions = z.strictObject({
+const options = z.strictObject({
   ...connectionShape,
-  tables: z
-    .union([z.string(), z.array(z.string()).min(1)])
-    .describe(
-      'Tables to capture: schema.table, * and ? match any name, commas or a list for several; with \\. Flink syntax.',
-    ),
+  tables: tableLists().describe(
+    'Tables to capture: schema.table, * and ? match any name, commas or a list for several; with \\. Flink syntax.',
+  ),
   'tables.exclude': z
-    .union([z.string(), z.array(z.string())])
+    .union([tablePatterns(), z.array(tablePatterns())])
     .optional()
     .describe('Tables to leave out, in the same syntax.'),
   'slot.name': z
     .string()
-    .regex(/^[a-z0-9_]{1,63}$/)
+    .regex(/^[a-z0-9_]{1,63}$/, 'use only a-z, 0-9 and "_", at most 63 of them')
     .optional()
     .describe('Replication slot (default tidemark_<pipeline name>).'),
   'publication.name': z
@@ -134,5 +154,7 @@ export const postgresOptions = z.strictObject({
     .default(SLOT_TIMEOUT_MS_DEFAULT)
     .describe('How long slot creation waits for older transactions before it stops and names them.'),
 })
+
+export const postgresOptions = options.superRefine(urlOrParts)
 
 export type PostgresOptions = z.infer<typeof postgresOptions>

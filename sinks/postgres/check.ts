@@ -1,16 +1,15 @@
 /** `tidemark check` of the postgres sink: each problem with the SQL that fixes it. */
-import type { ConnectorContext, Finding } from '../../core/define.js'
+import type { Finding, SinkDefinition } from '../../core/define.js'
 import { isAbort, TidemarkError } from '../../core/errors.js'
 import type { TableSchema } from '../../core/model.js'
-import type { Abortable } from '../../core/source.js'
 import { connectPg, type PgConnection, quoteIdent } from '../../drivers/postgres.js'
 import { type PostgresSinkOptions, pgOptions } from './options.js'
 import { readState, STATE_SCHEMA, STATE_TABLE, stateExists } from './state.js'
-import { Targets } from './targets.js'
+import { type CapturedSource, Targets } from './targets.js'
 
 export async function checkPostgresSink(
   options: PostgresSinkOptions,
-  { pipeline, signal, tables }: ConnectorContext & Abortable & { readonly tables?: readonly TableSchema[] },
+  { pipeline, signal, tables, source }: Parameters<SinkDefinition['check']>[1],
 ): Promise<Finding[]> {
   let connection: PgConnection
   try {
@@ -22,7 +21,7 @@ export async function checkPostgresSink(
   try {
     const findings = [...(await server(connection)), ...(await state(connection, pipeline))]
     const started = (await readable(connection)) && (await readState(connection, pipeline)) !== null
-    if (tables) findings.push(...(await targets(connection, options, tables, started)))
+    if (tables) findings.push(...(await targets(connection, options, { tables, source: source ?? null, started })))
     findings.push({
       level: 'info',
       subject: 'guarantee',
@@ -101,17 +100,27 @@ async function state(connection: PgConnection, pipeline: string): Promise<Findin
 async function targets(
   connection: PgConnection,
   options: PostgresSinkOptions,
-  tables: readonly TableSchema[],
-  started: boolean,
+  {
+    tables,
+    source,
+    started,
+  }: {
+    readonly tables: readonly TableSchema[]
+    readonly source: CapturedSource | null
+    readonly started: boolean
+  },
 ): Promise<Finding[]> {
   const where = new Targets(connection, options)
-  const findings: Finding[] = (await where.collisions(tables, null)).map(({ message, fix }) => ({
+  const collisions = await where.collisions(tables, source)
+  const findings: Finding[] = collisions.map(({ message, fix }) => ({
     level: 'problem',
     subject: 'targets',
     message,
     ...fixOf(fix),
   }))
-  for (const schema of tables) {
+  // Nothing else is said of these: to empty a target that is a source would be the worst of advice.
+  const taken = new Set(collisions.flatMap(({ table }) => table ?? []))
+  for (const schema of tables.filter(({ id }) => !taken.has(id))) {
     const name = where.nameOf(schema)
     const rights = await missingRights(connection, name.schema, name.sql)
     if (rights !== null) {

@@ -1,6 +1,6 @@
 /** Whether an existing target can take a table exactly. Pure: `check` and the start of a run ask the same questions. */
 import type { ErrorCode } from '../../core/error-codes.js'
-import type { TableSchema } from '../../core/model.js'
+import type { TableId, TableSchema } from '../../core/model.js'
 import { quoteIdent, quoteLiteral } from '../../drivers/postgres.js'
 import { keyIndex, type Target, type TargetColumn, type TargetName } from './catalog.js'
 import { holds, typeSql } from './types.js'
@@ -9,6 +9,8 @@ export interface Problem {
   readonly code: ErrorCode
   readonly message: string
   readonly fix?: string
+  /** The captured table, where it rules the whole target out. */
+  readonly table?: TableId
 }
 
 /** The server cuts longer names without a word. */

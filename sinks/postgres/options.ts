@@ -1,7 +1,7 @@
 /** Options of the postgres sink, and the connection that they describe. */
 import { z } from 'zod'
-import { parseDurationMs } from '../../core/duration.js'
-import { CONNECT_TIMEOUT_MS_DEFAULT, type PgOptions, pgOptionsFromUrl } from '../../drivers/postgres.js'
+import { duration } from '../../core/options.js'
+import { CONNECT_TIMEOUT_MS_DEFAULT, type PgOptions, pgOptionsFromUrl, pgUrlProblem } from '../../drivers/postgres.js'
 
 const PORT_DEFAULT = 5432
 const COMMIT_TIMEOUT_MS_DEFAULT = 60_000
@@ -12,23 +12,22 @@ const DURATION_MS_MAX = 3_600_000
 /** What the server shows of an application name. */
 const APPLICATION_NAME_BYTES_MAX = 63
 
-const duration = (fallbackMs: number, about: string) =>
-  z
-    .union([z.string(), z.number()])
-    .transform((text, context) => {
-      const ms = parseDurationMs(text)
-      if (ms !== null && ms >= DURATION_MS_MIN && ms <= DURATION_MS_MAX) return ms
-      context.addIssue({ code: 'custom', message: `"${text}" is not a length of time from 100ms to 1h, e.g. 10s.` })
-      return z.NEVER
-    })
-    .default(fallbackMs)
-    .describe(about)
+const limit = (fallbackMs: number, about: string) =>
+  duration(DURATION_MS_MIN, DURATION_MS_MAX).default(fallbackMs).describe(about)
 
 const text = (about: string) => z.string().min(1).optional().describe(about)
 
 export const postgresSinkOptions = z
   .strictObject({
-    url: text('The database to write to, `postgres://user:password@host:5432/database?sslmode=...`.'),
+    url: z
+      .string()
+      .min(1)
+      .superRefine((url, context) => {
+        const why = pgUrlProblem(url)
+        if (why !== null && url !== '') context.addIssue({ code: 'custom', message: `the url ${why}` })
+      })
+      .optional()
+      .describe('The database to write to, `postgres://user:password@host:5432/database?sslmode=...`.'),
     hostname: text('Host of the server, instead of `url`.'),
     port: z.number().int().min(1).max(65_535).optional().describe(`Port of the server. Default: ${PORT_DEFAULT}.`),
     username: text('User to connect as. Default: postgres.'),
@@ -54,16 +53,16 @@ export const postgresSinkOptions = z
       .describe(
         'Whether existing targets may have foreign keys, triggers, rules, or unique constraints beside the key. Rows of different keys arrive out of order, so these can fail or act wrongly: allow only what cannot.',
       ),
-    'connect.timeout': duration(CONNECT_TIMEOUT_MS_DEFAULT, 'How long connecting may take.'),
-    'commit.timeout': duration(
+    'connect.timeout': limit(CONNECT_TIMEOUT_MS_DEFAULT, 'How long connecting may take.'),
+    'commit.timeout': limit(
       COMMIT_TIMEOUT_MS_DEFAULT,
       'How long a COMMIT may take. After that the connection is cut and the committed state is read back.',
     ),
-    'fence.timeout': duration(
+    'fence.timeout': limit(
       FENCE_TIMEOUT_MS_DEFAULT,
       'How long to wait at the start for the open transaction of an earlier owner of the pipeline, before its backend is terminated.',
     ),
-    'lock.timeout': duration(
+    'lock.timeout': limit(
       LOCK_TIMEOUT_MS_DEFAULT,
       'How long to wait for locks that others hold on target tables, before trying again from the last checkpoint.',
     ),

@@ -68,6 +68,7 @@ export class Targets {
       if (![tableId(name.schema, name.name), ...family].some((id) => captured.has(id))) continue
       problems.push({
         code: 'sink.target_is_source',
+        table: schema.id,
         message: `${name.sql} is captured from this very database, so writing ${schema.id} to it would never end`,
         fix: 'Give the sink another `database` or `schema`, or send the table elsewhere with `route`.',
       })

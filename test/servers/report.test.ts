@@ -1,9 +1,10 @@
 /** `--report` against what can be seen from outside: the bytes on stdout, the bytes that a folder's manifest commits. */
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { committedRows } from '../support/committed-files.js'
 import { createDatabase } from '../support/postgres.js'
-import { runTidemark, writePipeline } from '../support/process.js'
+import { runTidemark, TIDEMARK_MAIN, writePipeline } from '../support/process.js'
 
 interface ReportFile {
   readonly outcome: string
@@ -40,3 +41,21 @@ for (const kind of ['stdout', 'file'] as const) {
     if (kind === 'file') await runTidemark(t, ['drop', pipeline.file, '--yes'])
   })
 }
+
+t.test('a full disk behind stdout is an error with a code and a report', async (t) => {
+  const source = await createDatabase(t)
+  await source.query('create table a (id int primary key); insert into a values (1)')
+  const pipeline = writePipeline(t, {
+    source: { type: 'postgres', url: source.url, tables: 'public.*' },
+    sink: SINKS.stdout,
+    pipeline: { name: source.name },
+  })
+  const full = openSync('/dev/full', 'w')
+  t.teardown(() => closeSync(full))
+  const report = pipeline.path('report.json')
+  const args = [TIDEMARK_MAIN, 'sync', pipeline.file, '--once', '--report', report]
+  const { status, stderr } = spawnSync(process.execPath, args, { stdio: ['ignore', full, 'pipe'], encoding: 'utf8' })
+  t.equal(status, 1, stderr)
+  t.match(stderr, /error sink\.stdout_failed: standard output takes no more \(ENOSPC\)\n/)
+  t.match(JSON.parse(readFileSync(report, 'utf8')), { outcome: 'failed', error: { code: 'sink.stdout_failed' } })
+})

@@ -9,11 +9,13 @@ export interface CliOptions {
   readonly registry: Registry
   readonly cwd: string
   readonly env?: Record<string, string>
-  /** Typed by the user, one answer each; makes stdin a terminal. */
+  /** Typed by the user, one answer each; makes stdin a terminal. `^C` and `^D` are the keys. */
   readonly answers?: readonly string[]
   /** stderr is a terminal. */
   readonly terminal?: boolean
   readonly run?: typeof runPipeline
+  /** What every write to stdout fails with. */
+  readonly stdoutError?: NodeJS.ErrnoException
 }
 
 export interface CliRun {
@@ -34,14 +36,15 @@ export interface CliSession {
 
 class Captured extends Writable {
   text = ''
-  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
+  failure: Error | null = null
+  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
     this.text += chunk.toString()
-    callback()
+    callback(this.failure)
   }
 }
 
 export function startCli(argv: readonly string[], options: CliOptions): CliSession {
-  const stdout = new Captured()
+  const stdout = Object.assign(new Captured(), { failure: options.stdoutError ?? null })
   const stderr = Object.assign(new Captured(), options.terminal ? { isTTY: true, columns: 80 } : {})
   const exits: number[] = []
   const handlers = new Set<(name: StopSignal) => void>()
@@ -74,6 +77,12 @@ export function runCli(argv: readonly string[], options: CliOptions): Promise<Cl
   return startCli(argv, options).done
 }
 
+/** On a terminal in raw mode the keys arrive as characters; readline ends on them as on the end of its input. */
+function type(stdin: PassThrough, answer: string): void {
+  if (answer === '^D') stdin.end()
+  else stdin.write(answer === '^C' ? '\u0003' : `${answer}\n`)
+}
+
 /** Each answer is typed when a question has been printed, as a person would. */
 function stdinOf(answers: readonly string[] | undefined, stderr: Captured): Readable & { isTTY?: boolean } {
   const stdin = new PassThrough()
@@ -82,7 +91,7 @@ function stdinOf(answers: readonly string[] | undefined, stderr: Captured): Read
   const write = stderr._write.bind(stderr)
   stderr._write = (chunk, encoding, callback) => {
     write(chunk, encoding, callback)
-    if (/[:?\]] $/.test(chunk.toString())) setImmediate(() => stdin.write(`${left.shift() ?? ''}\n`))
+    if (/[:?\]] $/.test(chunk.toString())) setImmediate(() => type(stdin, left.shift() ?? ''))
   }
   return Object.assign(stdin, { isTTY: true })
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import type { Registry } from '../../config/registry.js'
 import { defineSink, defineSource, type Finding } from '../../core/define.js'
+import type { TableSchema } from '../../core/model.js'
 import type { Sink } from '../../core/sink.js'
 import type { Source } from '../../core/source.js'
 
@@ -12,6 +13,10 @@ export interface Fakes {
   sourceFindings: Finding[]
   sinkFindings: Finding[]
   checkpoint: string | null
+  /** What the source captures. */
+  tables: TableSchema[]
+  /** What the sinks' check was told. */
+  checked: unknown
 }
 
 const database = {
@@ -53,6 +58,8 @@ export function fakeConnectors(): Fakes {
     sourceFindings: [],
     sinkFindings: [],
     checkpoint: null,
+    tables: [],
+    checked: null,
     registry: { sources: [], sinks: [] },
   }
   const source = defineSource<unknown>({
@@ -62,7 +69,11 @@ export function fakeConnectors(): Fakes {
     create: () =>
       ({
         connector: 'postgres',
-        open: async () => ({ identity: {}, tables: [], server: 'fake' }),
+        open: async () => ({
+          identity: { database: 'd' },
+          tables: fakes.tables.map((schema) => ({ schema })),
+          server: 'fake',
+        }),
         close: async () => {},
       }) as unknown as Source,
     check: async () => fakes.sourceFindings,
@@ -78,7 +89,10 @@ export function fakeConnectors(): Fakes {
       summary: 'A fake sink.',
       options,
       create: () => ({ connector, guarantee, completesMoves: false }) as unknown as Sink,
-      check: async () => fakes.sinkFindings,
+      check: async (_, context) => {
+        fakes.checked = context
+        return fakes.sinkFindings
+      },
       readCheckpoint: async () => fakes.checkpoint,
       drop: async () => {
         calls.push(`${connector}.drop`)

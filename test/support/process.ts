@@ -11,7 +11,7 @@ import { stringify } from 'yaml'
 import type { StepName } from '../../core/steps.js'
 import { until } from './until.js'
 
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+export const TIDEMARK_MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const RSS_POLL_MS = 100
 const EXIT_TIMEOUT_MS = 120_000
 const LINE_TIMEOUT_MS = 60_000
@@ -39,7 +39,7 @@ export interface ProcessExit {
 /** Starts `tidemark ARGS...` from dist. */
 export function startTidemark(t: Teardown, args: readonly string[], options: ProcessOptions = {}): TidemarkProcess {
   const { step, nth = 1, action = 'kill' } = options.failpoint ?? {}
-  const child = spawn(process.execPath, [...(options.nodeArgs ?? []), MAIN, ...args], {
+  const child = spawn(process.execPath, [...(options.nodeArgs ?? []), TIDEMARK_MAIN, ...args], {
     cwd: options.cwd ?? tmpdir(),
     env: {
       ...withoutTap(process.env),

@@ -8,6 +8,7 @@ import { tableId } from '../../core/model.js'
 import type { PipelineOptions, PipelineResult, Progress, TableProgress } from '../../core/pipeline.js'
 import { runCli, startCli } from '../support/cli.js'
 import { fakeConnectors } from '../support/fake-connectors.js'
+import { schemaOf } from '../support/postgres-sink.js'
 import { until } from '../support/until.js'
 
 const FILE = `source:
@@ -333,6 +334,17 @@ t.test('check', async (t) => {
   const state = `${STDOUT}pipeline: {state: s}\n`
   t.match((await runCli(['check', 'p.yaml'], { ...good, cwd: folder(t, state) })).out, 'guarantee: at-least-once: ')
   t.match((await runCli(['check', 'p.yaml'], { ...good, cwd: folder(t, STDOUT) })).out, 'guarantee: none: ')
+})
+
+t.test('check finds rules that apply to nothing, and tells the sink where rows come from', async (t) => {
+  const fakes = fakeConnectors()
+  fakes.tables = [schemaOf('users', { id: 'integer', email: 'text' }, ['id'])]
+  const rules = `${FILE}transform:\n  - {source-table: public.usres, mask: {email: redact}}\n`
+  const got = await runCli(['check', 'p.yaml'], { ...fakes, cwd: folder(t, rules) })
+  t.equal(got.code, 3)
+  t.match(got.out, /problem {2}p\.yaml:7:20 transform\[0\]\.source-table {2}.*"public\.usres", which no captured table/)
+  t.match(got.out, 'Did you mean "public.users"?')
+  t.match(fakes.checked, { source: { identity: { database: 'd' }, tables: ['public.users'] } })
 })
 
 t.test('status', async (t) => {

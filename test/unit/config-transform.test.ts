@@ -4,7 +4,10 @@ import type { RouteEntry, TransformEntry } from '../../config/blocks.js'
 import { routeEntry, transformEntry } from '../../config/blocks.js'
 import { compileTransform, withFingerprint } from '../../config/transform.js'
 import { type Change, type ChangeBatch, type Column, type Row, type TableSchema, tableId } from '../../core/model.js'
+import { runPipeline } from '../../core/pipeline.js'
 import { parseTablePattern, parseTablePatterns } from '../../core/table-pattern.js'
+import { MemoryDatabase } from '../../core/testing/memory-source.js'
+import { memorySink } from '../../sinks/memory.js'
 
 function column(name: string, kind: 'int32' | 'string' | 'bytes' = 'string'): Column {
   const native = kind === 'int32' ? 'integer' : kind === 'bytes' ? 'bytea' : 'text'
@@ -267,4 +270,53 @@ t.test('table patterns that cannot be read', async (t) => {
   fails('a..b', { message: /empty part/ })
   fails('public.[0-9]+', { message: /"\[" has no meaning here/ })
   fails('public.(\\.*', { message: /is not a regular expression/ })
+})
+
+t.test('a rule that applies to no captured table is a mistake, before anything is written', async (t) => {
+  const orders = schema('orders', [column('id')])
+  const rules = [{ 'source-table': 'public.usres, public.o*', mask: { 'email*': 'redact' } }].map((r) =>
+    transformEntry.parse(r),
+  )
+  const routes = [{ 'source-table': 'shop.*', 'sink-table': 'a.b' }].map((r) => routeEntry.parse(r))
+  const out = compileTransform(routes, rules, 'ALL_MATCH', (path) => `p.yaml:7:1 ${path.join('.')}`)
+  t.match(out.idle([USERS, orders]), [
+    { code: 'config.route', message: 'route[0] applies to "shop.*", which no captured table matches' },
+    {
+      code: 'config.transform',
+      message: 'transform[0] applies to "public.usres", which no captured table matches',
+      fix: 'Correct the name or remove it. Did you mean "public.users"? Captured are public.users, public.orders.',
+      at: 'p.yaml:7:1 transform.0.source-table',
+    },
+  ])
+  t.throws(() => out.start?.([USERS, orders]), {
+    exitCode: 2,
+    message: /^2 mistakes\n {2}p\.yaml:7:1 route.*\n.*usres/,
+  })
+  t.doesNotThrow(() => transform({ 'source-table': 'public.users', exclude: 'email' }).start?.([USERS, orders]))
+  const database = new MemoryDatabase(USERS)
+  const target = memorySink()
+  const run = runPipeline({
+    name: 'p',
+    source: () => database.source('p'),
+    sink: () => target,
+    transform: transform({ 'source-table': 'public.zzz', mask: { email: 'redact' } }),
+    until: 'once',
+    signal: AbortSignal.timeout(60_000),
+  })
+  await t.rejects(run, { code: 'config.transform', message: /"public\.zzz", which no captured table matches/ })
+  t.same(target.batches, [])
+})
+
+t.test('every wrong column of a rule and of all tables at once', async (t) => {
+  const orders = schema('orders', [column('id')])
+  const rule = { 'source-table': 'public.*', exclude: ['emial', 'nmae'], mask: { not: 'redact' }, rename: { idd: 'x' } }
+  const out = transform(rule)
+  const at = 'transform[0].exclude, transform[0].mask, transform[0].rename'
+  t.throws(() => out.apply(USERS), {
+    message: /^public\.users has no column "emial", "nmae", "not" or "idd"; it has/,
+    at,
+  })
+  t.throws(() => out.start?.([USERS, orders]), {
+    message: /public\.users has no column "emial"(.|\n)*public\.orders has no/,
+  })
 })

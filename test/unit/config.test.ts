@@ -282,17 +282,21 @@ t.test('redaction', async (t) => {
   secrets.learn('password', 'a"b\nc', [])
   secrets.learn('url', 'postgres://u:p%40ss@h/d', [])
   secrets.learn('password', '1', [])
-  secrets.learn('properties.sasl.password', 'zzz', [])
+  secrets.learn('properties.sasl.password', 'zzzz', [])
   secrets.learn('hostname', 'db.example', ['db.example'])
   secrets.learn('some.option', 'aval', ['aval'])
   t.equal(secrets.redact('a"b\nc'), '***')
   t.equal(secrets.redact(JSON.stringify({ x: 'a"b\nc' })), '{"x":"***"}')
   t.equal(secrets.redact('p%40ss and p@ss'), '*** and ***')
-  t.equal(secrets.redact('port 5431, pid 1'), 'port 5431, pid ***')
-  t.equal(secrets.redact('zzz'), '***')
+  t.equal(secrets.redact('port 5431, pid 1'), 'port 5431, pid 1', 'too short to be told from other text')
+  t.equal(secrets.redact('at 127.0.0.1, postgres://u:1@h/d'), 'at 127.0.0.1, postgres://u:***@h/d')
+  t.equal(secrets.redact('zzzz'), '***')
+  t.equal(secrets.redact('zzzz in public.zzzz and "zzzz"."x", no zzzz.'), '*** in public.zzzz and "zzzz"."x", no ***.')
+  const finding = { level: 'info', subject: 'zzzz', message: 'said zzzz', fix: 'DROP TABLE zzzz;' } as const
+  t.same(secrets.redactFinding(finding), { ...finding, message: 'said ***' })
   t.equal(secrets.redact('db.example aval'), 'db.example ***')
   t.equal(secrets.redact('unknown mysql://root:topsecret@h:3306/x'), 'unknown mysql://root:***@h:3306/x')
-  t.same(secrets.redactDeep({ a: ['zzz', 1, null], b: { c: 'x zzz' } }), { a: ['***', 1, null], b: { c: 'x ***' } })
+  t.same(secrets.redactDeep({ a: ['zzzz', 1, null], b: { c: 'x zzzz' } }), { a: ['***', 1, null], b: { c: 'x ***' } })
 })
 
 t.test('options of Flink CDC', async (t) => {
@@ -347,6 +351,68 @@ transform:
     ),
   )
   t.ok(load(t, `${GOOD}route:\ntransform:\npipeline:\n`), 'empty blocks are no blocks')
+})
+
+t.test('rules remember where they stand', async (t) => {
+  const config = load(
+    t,
+    `${GOOD}transform:\n  - source-table: a.b\n    mask: {x: redact}\nroute:\n  - {source-table: c.*, sink-table: d.$1}\n`,
+  )
+  t.same(
+    config.transform.idle([]).map(({ at }) => at),
+    ['p.yaml:7:20 route[0].source-table', 'p.yaml:4:19 transform[0].source-table'],
+  )
+  t.same(
+    problems(
+      t,
+      `${GOOD}route:\n  - source-table: x.*\n    sink-table: x.$1_$2\n  - {source-table: "a.b,c.*", sink-table: $1}\n`,
+    ),
+    [
+      'p.yaml:5:17  route[0].sink-table: $2 stands for a wildcard or group of source-table, and "x.*" has 1 of them',
+      'p.yaml:6:43  route[1].sink-table: $1 stands for a wildcard or group of source-table, and "a.b" has no wildcard or group',
+    ],
+  )
+})
+
+t.test('a misspelt type is one mistake at its place, beside the others', async (t) => {
+  t.same(problems(t, 'source:\n  typ: postgres\n  ulr: u\n  tabels: a.b\nsink: {type: stdout}\n'), [
+    'p.yaml:2:3  source has no option "typ". Did you mean "type"?',
+    'p.yaml:3:3  source (postgres) has no option "ulr". Did you mean "url"?',
+    'p.yaml:4:3  source (postgres) has no option "tabels". Did you mean "tables"?',
+  ])
+  t.same(problems(t, `${GOOD}pipeline: {name: ""}\n`), [
+    'p.yaml:3:18  pipeline.name is "": use letters, digits, "_", "-" and "."',
+  ])
+})
+
+t.test('--set takes nothing for nothing, and loses nothing', async (t) => {
+  const said = (set: string) => problems(t, GOOD, { set: [set] })
+  t.same(said('source.tables='), ['--set source.tables  source.tables must not be empty'])
+  t.match(said('source.tables=null'), [/^--set source\.tables {2}source\.tables must be text or a list, not nothing/])
+  t.match(said('source.tables=~'), [/must be text or a list, not nothing/])
+  t.match(said('source.__proto__=1'), [/^--set source\.__proto__ {2}source \(postgres\) has no option "__proto__"/])
+  t.match(said("pipeline.name=!!js 'x'"), [/^--set pipeline\.name {2}the value is not a YAML scalar: Unresolved tag/])
+  t.match(load(t, GOOD, { set: ['source.password='] }).source.options, { password: '' })
+  t.match(problems(t, GOOD.replace('tables: public.orders', 'tables: ~')), [
+    /source\.tables must be text or a list, not/,
+  ])
+})
+
+t.test('a text that YAML takes for something else is told of quotes', async (t) => {
+  t.match(problems(t, 'source:\n  type: postgres\n  url: u\n  tables: *.*\nsink: {type: stdout}\n'), [
+    /^p\.yaml:4:11 .*A text that begins with \* goes in quotes$/,
+  ])
+  const odd = problems(t, 'source:\n  type: postgres\n  tables: "Odd.Sch".*\nsink: {type: stdout}\n')
+  t.match(odd[0], /^p\.yaml:3:\d+ .*goes in single quotes as a whole/)
+})
+
+t.test('interpolations inside a default', async (t) => {
+  const value = (text: string, env: Record<string, string>) =>
+    load(t, `source:\n  type: postgres\n  url: u\n  tables: a.b\n  password: ${text}\nsink: {type: stdout}\n`, { env })
+      .source.options
+  t.match(value(`\${A:-\${B}}`, { A: 'a' }), { password: 'a' })
+  t.match(value(`\${A:-\${B}}`, { B: 'b' }), { password: 'b' })
+  t.match(value(`\${A:-\${B:-\${C:-c}}}x`, {}), { password: 'cx' })
 })
 
 t.test('did you mean', async (t) => {
