@@ -354,6 +354,26 @@ await each('a missing extension and a missing enum label are named with their st
   t.equal(e.fix, "ALTER TYPE public.mood ADD VALUE 'b';")
 })
 
+await each('a label that the source renamed is renamed, so that old rows follow', async (t, db) => {
+  await db.query("CREATE TYPE mood AS ENUM ('a', 'm', 'z')")
+  const mood = (labels: string[]) =>
+    schemaOf('e', { id: 'integer', v: typeOf('public.mood', { kind: 'enum', base: 'mood', labels }) }, ['id'])
+  const before = mood(['a', 'm', 'z'])
+  const session = await openSink(db.url, [before])
+  await put(session, '1', batch(before, c(['1', 'a']), c(['2', 'm'])))
+  await session.close()
+  const renamed = mood(["o'b", 'm', 'y', 'z'])
+  const e = await failure(openSink(db.url, [renamed]))
+  t.equal(e.fix, "ALTER TYPE public.mood RENAME VALUE 'a' TO 'o''b'; ALTER TYPE public.mood ADD VALUE 'y' BEFORE 'z';")
+  await db.query(e.fix!)
+  const again = await openSink(db.url, [renamed])
+  await put(again, '2', batch(renamed, c(['3', 'y'])))
+  await again.close()
+  t.same(await rows(db, 'e'), ["(1,o'b)", '(2,m)', '(3,y)'])
+  const labels = await db.query('SELECT enum_range(null::public.mood)::text AS all')
+  t.equal(labels[0]!.all, "{o'b,m,y,z}")
+})
+
 await each('existing targets: what does not fit is refused with its statement', async (t, db) => {
   const table = schemaOf(
     'items',
