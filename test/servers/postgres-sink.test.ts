@@ -374,6 +374,26 @@ await each('a label that the source renamed is renamed, so that old rows follow'
   t.equal(labels[0]!.all, "{o'b,m,y,z}")
 })
 
+await each('tables whose names statements use themselves', async (t, db) => {
+  for (const name of ['excluded', 't', 'u', 'hit', 'k']) {
+    const table = schemaOf(name, { t: 'integer', excluded: 'text', u: 'text', k0: 'text' }, ['t'])
+    const session = await openSink(db.url, [table])
+    await put(session, '1', batch(table, c(['1', 'a', 'x', 'y']), c(['2', 'b', 'x', 'y'])))
+    await put(session, '2', batch(table, u(['1', 'A', 'X', 'y']), u(['3', 'b', U, 'y'], ['2', U, U, U])))
+    await put(session, '3', batch(table, u(['1', U, 'XX', U])), batch(table, d(['3', U, U, U])))
+    await session.close()
+    t.same(await rows(db, name), ['(1,A,XX,y)'], name)
+    await db.query('DROP SCHEMA tidemark CASCADE')
+  }
+  const whole = schemaOf('hit', { hit: 'integer', t: 'text' }, [])
+  await db.query('DROP TABLE hit')
+  const session = await openSink(db.url, [whole])
+  await put(session, '1', batch(whole, c(['1', 'a']), c(['1', 'a'])))
+  await put(session, '2', batch(whole, u(['2', 'b'], ['1', 'a'])))
+  await session.close()
+  t.same(await rows(db, 'hit'), ['(1,a)', '(2,b)'])
+})
+
 await each('existing targets: what does not fit is refused with its statement', async (t, db) => {
   const table = schemaOf(
     'items',
