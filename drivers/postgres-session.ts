@@ -31,8 +31,17 @@ export const STARTUP_OPTIONS = Object.entries(SESSION_SETTINGS)
 
 const EXPECTED = Object.entries({ ...SESSION_SETTINGS, client_encoding: CLIENT_ENCODING })
 
-/** One row: the values that checkSession() judges. */
-export const SESSION_QUERY = `select ${EXPECTED.map(([name]) => `pg_catalog.current_setting('${name}')`).join(', ')}`
+/** Limits that only newer servers have, so that a startup option would keep older ones from answering: 14 and 17. */
+const NEWER_TIMEOUTS = ['idle_session_timeout', 'transaction_timeout']
+
+/** One row: the values that checkSession() judges, and behind them limits that are lifted where the server has them. */
+export const SESSION_QUERY = `select ${[
+  ...EXPECTED.map(([name]) => `pg_catalog.current_setting('${name}')`),
+  ...NEWER_TIMEOUTS.map(
+    (name) =>
+      `case when pg_catalog.current_setting('${name}', true) is not null then pg_catalog.set_config('${name}', '0', false) end`,
+  ),
+].join(', ')}`
 
 /** A pooler may drop startup options: values would then arrive in another form without an error (I7). */
 export function checkSession(row: readonly (string | null)[] | undefined, where: PgWhere): void {

@@ -15,6 +15,7 @@ import {
 import { parseTablePatterns } from '../../core/table-pattern.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import type { ComputedColumn } from './generated.js'
+import { type KeyIndex, type KeyOperators, readKeys } from './key-index.js'
 import type { PostgresOptions } from './options.js'
 
 /** A table of the catalog. */
@@ -46,11 +47,16 @@ export interface KeyColumn {
   readonly name: string
   /** Type with modifiers, schema-qualified: what literals are cast to. */
   readonly type: string
-  readonly base: string
-  /** Qualified collation name to compare under, null for types without one. */
+  /** Short name of a built-in type that is compared as built-in types are, null for any other. */
+  readonly base: string | null
+  /** Qualified name of the index's collation, null for types without one. */
   readonly collation: string | null
+  /** The column's own collation is another. */
+  readonly collates: boolean
   /** The collation orders by bytes. */
   readonly byteOrder: boolean
+  /** Null: those that the plain names find in pg_catalog. */
+  readonly operators: KeyOperators | null
   readonly domain: boolean
 }
 
@@ -108,11 +114,6 @@ cross join lateral (select coalesce(to_jsonb(db)->>'datlocprovider', 'c') as pro
 where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`
 
-/** Key columns in order: the primary key, or the index of REPLICA IDENTITY USING INDEX (1.10 h). */
-const KEYS_SQL = `
-select i.indrelid, i.indisprimary, i.indisreplident, array_to_string(i.indkey, ' '), i.indimmediate
-from pg_index i where i.indrelid = any($1::oid[]) and (i.indisprimary or i.indisreplident)`
-
 export async function readTables(
   connection: PgConnection,
   options: PostgresOptions,
@@ -133,7 +134,7 @@ export async function readTables(
   if (oids.length === 0 && only === undefined) throw nothingLeft(options)
   if (oids.length === 0) return []
   const columns = await connection.query(COLUMNS_SQL, [oids])
-  const keys = await connection.query(KEYS_SQL, [oids])
+  const keys = await readKeys(connection, oids)
   const types = new TypeCache()
   await types.load(
     connection,
@@ -141,12 +142,12 @@ export async function readTables(
   )
   return found.map((row) => {
     const mine = columns.filter((c) => c[0] === row[0])
-    return catalogTable(
-      row,
-      mine,
-      keys.filter((k) => k[0] === row[0]),
-      { database, types, server, computes: options['generated.columns'] === 'compute' },
-    )
+    return catalogTable(row, mine, keys.get(row[0]!) ?? [], {
+      database,
+      types,
+      server,
+      computes: options['generated.columns'] === 'compute',
+    })
   })
 }
 
@@ -182,7 +183,7 @@ function requireMatches(
 function catalogTable(
   [oid, namespace, name, kind, identity, rows, bytes, definition]: (string | null)[],
   attributes: (string | null)[][],
-  keys: (string | null)[][],
+  keys: readonly KeyIndex[],
   context: { database: string; types: TypeCache; server: ServerFacts; computes: boolean },
 ): CatalogTable {
   const { database, types, server, computes } = context
@@ -198,17 +199,17 @@ function catalogTable(
     ...(a[10] == null ? {} : { filled: a[10] }),
     defaultValue: a[6] === '' ? constantDefault(a[7] ?? null) : null,
   }))
-  const primary = keys.find((k) => k[1] === 't')
-  const index = identity === 'i' ? keys.find((k) => k[2] === 't') : primary
-  const attnums = index ? index[3]!.split(' ') : []
+  const primary = keys.find((k) => k.isPrimary)
+  const index = identity === 'i' ? keys.find((k) => k.isReplicaIdentity) : primary
+  const attnums = index?.columns.map((c) => c.attnum) ?? []
   const places = attnums.map((n) => kept.findIndex((a) => a[1] === n))
   const keyProblem = places.includes(-1)
     ? 'its primary key has a generated column, which the log of this server version lacks'
     : identity !== 'f' && computed.some((a) => attnums.includes(a[1]!))
       ? 'its key has a generated column, and only under REPLICA IDENTITY FULL do changes carry what that is computed from'
-      : index?.[4] === 'f'
+      : index?.isImmediate === false
         ? 'its primary key is deferrable, so two rows may have one key inside a transaction'
-        : null
+        : (index?.problem ?? null)
   const key = keyProblem === null ? places : []
   const schema = makeSchema({ database, namespace: namespace!, name: name!, columns, key })
   const reltuples = Number(rows)
@@ -225,15 +226,18 @@ function catalogTable(
     rows: rows === null || reltuples < 0 ? null : reltuples,
     bytes: bytes === null ? null : Number(bytes),
     definition: definition ?? '',
-    key: key.map((i) => {
+    key: key.map((i, n) => {
       const a = kept[i]!
       const { type } = columns[i]!
+      const { collation, operators } = index!.columns[n]!
       return {
         name: a[2]!,
         type: types.qualified(Number(a[3]), Number(a[4])),
-        base: type.base,
-        collation: a[8] ?? null,
+        base: operators === null && collation === null && types.isBuiltIn(Number(a[3])) ? type.base : null,
+        collation: collation ?? a[8] ?? null,
+        collates: collation !== null,
         byteOrder: a[9] === 't',
+        operators,
         domain: type.domain !== null,
       }
     }),
@@ -303,7 +307,6 @@ const KINDS: Readonly<Record<string, TypeKind>> = {
   bpchar: 'string',
   char: 'string',
   name: 'string',
-  citext: 'string',
   bytea: 'bytes',
   bit: 'bits',
   varbit: 'bits',
@@ -318,14 +321,17 @@ const KINDS: Readonly<Record<string, TypeKind>> = {
   jsonb: 'json',
   xml: 'xml',
   point: 'point',
-  hstore: 'hstore',
 }
 
+/** Types of extensions, by the name that type and extension share. */
+const EXTENSION_KINDS: Readonly<Record<string, TypeKind>> = { citext: 'string', hstore: 'hstore' }
+
 const TYPES_SQL = `
-select t.oid, t.typname, n.nspname, t.typtype, t.typelem, t.typbasetype, t.typtypmod, t.typcategory,
-  (select array_agg(e.enumlabel::text order by e.enumsortorder)::text from pg_enum e where e.enumtypid = t.oid),
+select t.oid, t.typname, n.nspname, t.typtype, t.typelem, t.typbasetype, t.typtypmod,
+  exists (select from pg_type e where e.oid = t.typelem and e.typarray = t.oid),
   (select json_agg(e.enumlabel::text order by e.enumsortorder)::text from pg_enum e where e.enumtypid = t.oid),
-  to_jsonb(t)->>'typsubscript'
+  (select x.extname from pg_depend d join pg_extension x on x.oid = d.refobjid where d.classid = 'pg_type'::regclass
+    and d.objid = t.oid and d.refclassid = 'pg_extension'::regclass and d.deptype = 'e')
 from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.oid = any($1::oid[])`
 
 interface TypeRow {
@@ -338,6 +344,8 @@ interface TypeRow {
   readonly typmod: number
   readonly isArray: boolean
   readonly labels: readonly string[] | null
+  /** The extension that it belongs to. */
+  readonly extension: string | null
 }
 
 /** Types by OID, with what they are made of. */
@@ -351,7 +359,8 @@ export class TypeCache {
       const rows = await connection.query(TYPES_SQL, [wanted.map(String)])
       const next: number[] = []
       for (const r of rows) {
-        const isArray = r[10] === 'array_subscript_handler' || (r[10] == null && r[7] === 'A' && Number(r[4]) !== 0)
+        // Of int2vector and oidvector too the catalog says that they are arrays, but they are not written as arrays.
+        const isArray = r[7] === 't'
         const row: TypeRow = {
           oid: Number(r[0]),
           name: r[1]!,
@@ -361,7 +370,8 @@ export class TypeCache {
           baseType: Number(r[5]),
           typmod: Number(r[6]),
           isArray,
-          labels: r[9] === null ? null : (JSON.parse(r[9]!) as string[]),
+          labels: r[8] == null ? null : (JSON.parse(r[8]) as string[]),
+          extension: r[9] ?? null,
         }
         this.#types.set(row.oid, row)
         for (const part of [row.element, row.baseType]) if (part !== 0 && !this.#types.has(part)) next.push(part)
@@ -380,7 +390,8 @@ export class TypeCache {
     const native = this.qualified(oid, typmod)
     const blank = {
       native,
-      base: row.name,
+      // Many ask for built-in types by this name; a user's type may be called `date`.
+      base: isBuiltIn(row) || row.extension !== null ? row.name : this.#name(row),
       precision: null,
       scale: null,
       length: null,
@@ -390,18 +401,26 @@ export class TypeCache {
     }
     if (row.isArray) return { ...blank, kind: 'array', element: this.columnType(row.element, typmod) }
     if (row.type === 'e') return { ...blank, kind: 'enum' }
-    return { ...blank, kind: KINDS[row.name] ?? 'other', ...modifiers(row.name, typmod) }
+    if (isBuiltIn(row)) return { ...blank, kind: KINDS[row.name] ?? 'other', ...modifiers(row.name, typmod) }
+    const kind = row.extension === row.name ? EXTENSION_KINDS[row.name] : undefined
+    return { ...blank, kind: kind ?? 'other' }
+  }
+
+  /** Domains are what they are made of. */
+  isBuiltIn(oid: number): boolean {
+    const row = this.#types.get(oid)!
+    return row.type === 'd' ? this.isBuiltIn(row.baseType) : isBuiltIn(row)
   }
 
   /** The name to cast to: `numeric(18,4)`, `public.mood`, `"Odd".type[]`. */
   qualified(oid: number, typmod: number): string {
     const row = this.#types.get(oid)!
     if (row.isArray) return `${this.qualified(row.element, typmod)}[]`
+    if (!isBuiltIn(row)) return this.#name(row)
     const suffix = modifierText(row.name, typmod)
-    // Without a length `character` and `bit` mean one: the type itself goes by its quoted name.
-    const bare = typmod < 0 && (row.name === 'bpchar' || row.name === 'bit')
-    const known = bare ? `"${row.name}"` : (SQL_NAMES[row.name] ?? quoteType(row.name))
-    const name = row.namespace === 'pg_catalog' ? known : this.#name(row)
+    // Without a length `character` and `bit` mean one: the types themselves have these names, as the server prints them.
+    const bare = typmod < 0 ? BARE_NAMES[row.name] : undefined
+    const name = bare ?? SQL_NAMES[row.name] ?? quoteType(row.name)
     // `timestamp(3) with time zone` carries its precision in the middle.
     return suffix !== '' && name.includes(' with') ? name.replace(' with', `${suffix} with`) : `${name}${suffix}`
   }
@@ -410,6 +429,12 @@ export class TypeCache {
     return `${quoteType(row.namespace)}.${quoteType(row.name)}`
   }
 }
+
+function isBuiltIn({ namespace }: TypeRow): boolean {
+  return namespace === 'pg_catalog'
+}
+
+const BARE_NAMES: Readonly<Record<string, string>> = { bpchar: 'bpchar', bit: '"bit"' }
 
 const SQL_NAMES: Readonly<Record<string, string>> = {
   bool: 'boolean',

@@ -22,9 +22,9 @@ import { type PgConnection, parseLsn, quoteIdent, quoteLiteral, sqlState } from 
 import { CopyOut } from '../../drivers/postgres-copy.js'
 import { type CatalogTable, definitionSql } from './catalog.js'
 import { lastRow, parseLines, withoutLastLine } from './copy-text.js'
-import { keyColumns, keysSql, rangeSql } from './keys.js'
+import { keysSql, orderSql, rangeSql } from './keys.js'
 import type { Monitor } from './monitor.js'
-import { tableRows } from './plan.js'
+import { tableName, tableRows } from './plan.js'
 
 /** A chunk's transaction ends at this age: an ALTER TABLE behind it, and all behind that, waits no longer. */
 const TRANSACTION_AGE_MS_MAX = 5_000
@@ -101,7 +101,7 @@ export class PgChunkSession implements ChunkSession {
   rows(table: SourceTable, range: KeyRange, limit: ChunkLimit, { signal }: Abortable): ChunkRead {
     const catalog = catalogOf(table)
     const keyed = catalog.key.length > 0
-    const order = keyed ? ` order by ${keyColumns(catalog).join(', ')} limit ${limit.rowsMax + 1}` : ''
+    const order = keyed ? ` order by ${orderSql(catalog, tableName(catalog))} limit ${limit.rowsMax + 1}` : ''
     const sql = `copy (select ${columnList(catalog)} from ${tableRows(catalog)} ${rangeSql(catalog, range)}${order}) to stdout`
     const age = Math.max(0, TRANSACTION_AGE_MS_MAX - (Date.now() - this.#begun))
     this.#read = new CopyRead(this.#connection, this.#monitor, catalog, sql, { range, limit, age, signal })

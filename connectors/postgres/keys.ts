@@ -1,14 +1,15 @@
 /**
- * The order of keys. JavaScript compares only where it provably orders as the server does (D5): integers, numeric,
- * uuid, bytea, bool, dates and times, and text under a byte order. Every other key is located by the server itself.
+ * The order of keys, here and in SQL: always that of the key's own index, whose operators and collation need not be
+ * those that a plain comparison of the column would find. JavaScript compares only where it provably orders as the
+ * server does (D5); every other key is located by the server itself.
  */
-import type { Bound, KeyOrder, KeyRange } from '../../core/key.js'
+import type { KeyOrder, KeyRange } from '../../core/key.js'
 import { LocatedOrder, type Places } from '../../core/located-order.js'
 import type { Key, Value } from '../../core/model.js'
 import { type PgConnection, quoteIdent, quoteLiteral } from '../../drivers/postgres.js'
 import type { CatalogTable, KeyColumn } from './catalog.js'
-
-type Compare = (a: string, b: string) => number
+import { comparator } from './key-compare.js'
+import type { KeyOperator } from './key-index.js'
 
 export function keyOrder(columns: readonly KeyColumn[]): KeyOrder {
   const compares = columns.map(comparator)
@@ -31,111 +32,6 @@ export function keyKind(columns: readonly KeyColumn[]): string {
   return keyOrder(columns).located ? `${types} (ordered by the server)` : types
 }
 
-/** Null: only the server knows. */
-export function comparator({ base, byteOrder }: Pick<KeyColumn, 'base' | 'byteOrder'>): Compare | null {
-  switch (base) {
-    case 'int2':
-    case 'int4':
-    case 'int8':
-    case 'oid':
-      return compareIntegers
-    case 'numeric':
-      return compareDecimals
-    case 'uuid':
-    case 'bytea':
-    case 'bool':
-      return compareAscii
-    case 'date':
-    case 'timestamp':
-    case 'timestamptz':
-      return compareDates
-    case 'text':
-    case 'varchar':
-    case 'name':
-      return byteOrder ? compareUtf8 : null
-    default:
-      return null
-  }
-}
-
-/** Lower-case hex and single letters: code units order as bytes do. */
-function compareAscii(a: string, b: string): number {
-  return a === b ? 0 : a < b ? -1 : 1
-}
-
-export function compareIntegers(a: string, b: string): number {
-  if (a === b) return 0
-  const negative = a.charCodeAt(0) === 45
-  if (negative !== (b.charCodeAt(0) === 45)) return negative ? -1 : 1
-  const sign = a.length !== b.length ? a.length - b.length : a < b ? -1 : 1
-  return negative ? -sign : sign
-}
-
-/** NaN is greatest, above infinity; 1.0 equals 1.00. */
-export function compareDecimals(a: string, b: string): number {
-  if (a === b) return 0
-  const ra = decimalRank(a)
-  const rb = decimalRank(b)
-  if (ra !== rb) return ra - rb
-  if (ra !== 1) return 0
-  const negative = a.charCodeAt(0) === 45
-  const otherNegative = b.charCodeAt(0) === 45
-  const [ai, af] = decimalParts(a)
-  const [bi, bf] = decimalParts(b)
-  const zero = ai === '' && af === '' && bi === '' && bf === ''
-  if (zero) return 0
-  if (negative !== otherNegative) return negative ? -1 : 1
-  const sign =
-    ai.length !== bi.length ? ai.length - bi.length : ai !== bi ? (ai < bi ? -1 : 1) : af === bf ? 0 : af < bf ? -1 : 1
-  return negative ? -sign : sign
-}
-
-function decimalRank(text: string): number {
-  return text === '-Infinity' ? 0 : text === 'Infinity' ? 2 : text === 'NaN' ? 3 : 1
-}
-
-/** Digits before and after the point, without sign and without zeros that mean nothing. */
-function decimalParts(text: string): [string, string] {
-  const digits = text.charCodeAt(0) === 45 ? text.slice(1) : text
-  const point = digits.indexOf('.')
-  const whole = point < 0 ? digits : digits.slice(0, point)
-  const fraction = point < 0 ? '' : digits.slice(point + 1)
-  return [whole.replace(/^0+/, ''), fraction.replace(/0+$/, '')]
-}
-
-/** ISO dates and timestamps in UTC, with BC and infinities. */
-export function compareDates(a: string, b: string): number {
-  if (a === b) return 0
-  const ra = dateRank(a)
-  const rb = dateRank(b)
-  if (ra !== rb) return ra - rb
-  const ya = a.indexOf('-', 1)
-  const yb = b.indexOf('-', 1)
-  const years = ya !== yb ? ya - yb : compareAscii(a.slice(0, ya), b.slice(0, yb))
-  if (years !== 0) return ra === 1 ? -years : years
-  return compareAscii(a.slice(ya), b.slice(yb))
-}
-
-function dateRank(text: string): number {
-  return text === '-infinity' ? 0 : text.endsWith(' BC') ? 1 : text === 'infinity' ? 3 : 2
-}
-
-/** Code points, which order as UTF-8 bytes do; UTF-16 code units do not above U+D7FF. */
-export function compareUtf8(a: string, b: string): number {
-  if (a === b) return 0
-  const length = Math.min(a.length, b.length)
-  for (let i = 0; i < length; i++) {
-    const ca = a.charCodeAt(i)
-    const cb = b.charCodeAt(i)
-    if (ca !== cb) return utf8Weight(ca) - utf8Weight(cb)
-  }
-  return a.length - b.length
-}
-
-function utf8Weight(unit: number): number {
-  return unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit
-}
-
 // ---- SQL
 
 /** A typed literal, for statements that take no parameters (COPY). */
@@ -145,28 +41,62 @@ export function literal(value: Value, type: string): string {
 
 const list = (parts: readonly string[]) => (parts.length === 1 ? parts[0]! : `(${parts.join(', ')})`)
 
-/** The key columns as SQL. */
-export function keyColumns(table: CatalogTable): string[] {
-  return table.key.map((c) => quoteIdent(c.name))
+/** A key column under the collation that the key's index has. */
+function columnSql({ name, collation, collates }: KeyColumn): string {
+  return `${quoteIdent(name)}${collates ? ` collate ${collation}` : ''}`
+}
+
+/** What follows `order by`. The columns are qualified, because output columns of the same names may be text. */
+export function orderSql({ key }: CatalogTable, relation: string): string {
+  return key.map((c) => `${relation}.${columnSql(c)}${usingSql(c)}`).join(', ')
+}
+
+function usingSql({ operators }: KeyColumn): string {
+  return operators === null ? '' : ` using operator(${operators['<']})`
 }
 
 /** `where ...` for a range, empty for everything. */
-export function rangeSql(table: CatalogTable, { lo, hi }: KeyRange): string {
-  const columns = list(keyColumns(table))
-  const at = ({ key }: Bound) => list(key.map((v, i) => literal(v, table.key[i]!.type)))
+export function rangeSql({ key }: CatalogTable, { lo, hi }: KeyRange): string {
   const parts: string[] = []
-  if (lo !== null) parts.push(`${columns} ${lo.side === 'before' ? '>=' : '>'} ${at(lo)}`)
-  if (hi !== null) parts.push(`${columns} ${hi.side === 'before' ? '<' : '<='} ${at(hi)}`)
+  if (lo !== null) parts.push(beside(key, lo.side === 'before' ? '>=' : '>', lo.key))
+  if (hi !== null) parts.push(beside(key, hi.side === 'before' ? '<' : '<=', hi.key))
   return parts.length === 0 ? '' : `where ${parts.join(' and ')}`
 }
 
-/** `where key in (...)`. */
-export function keysSql(table: CatalogTable, keys: readonly Key[]): string {
-  const values = keys.map((key) => list(key.map((v, i) => literal(v, table.key[i]!.type))))
-  return `where ${list(keyColumns(table))} in (${values.join(', ')})`
+/** A row of columns has one operator name for all of them, so others than the usual ones are written out. */
+function beside(columns: readonly KeyColumn[], operator: '<' | '<=' | '>' | '>=', key: Key): string {
+  const usual = columns.findIndex((c) => c.operators !== null)
+  if (usual < 0 || columns.length === 1) return comparison(columns, operator, key)
+  const strict = operator === '<' || operator === '<=' ? '<' : '>'
+  const from = (i: number): string => {
+    const column = columns.slice(i, i + 1)
+    const value = key.slice(i, i + 1)
+    if (i === columns.length - 1) return comparison(column, operator, value)
+    return `(${comparison(column, strict, value)} or ${comparison(column, '=', value)} and ${from(i + 1)})`
+  }
+  // Says nothing new, but an index scan can begin with it.
+  const first = Math.max(1, usual)
+  return `${comparison(columns.slice(0, first), `${strict}=`, key.slice(0, first))} and ${from(0)}`
 }
 
-/** Asks the server for the places of keys among bounds: one sort of both together, under the key's own types and collations. */
+/** One column, or several that all have the usual operators. */
+function comparison(columns: readonly KeyColumn[], operator: KeyOperator, key: Key): string {
+  const own = columns[0]?.operators ?? null
+  const values = columns.map(({ type }, i) => literal(key[i], type))
+  return `${list(columns.map(columnSql))} ${own === null ? operator : `operator(${own[operator]})`} ${list(values)}`
+}
+
+/** Where the key is one of these. */
+export function keysSql({ key: columns }: CatalogTable, keys: readonly Key[]): string {
+  if (columns.every((c) => c.operators === null)) {
+    const values = keys.map((key) => list(columns.map(({ type }, i) => literal(key[i], type))))
+    return `where ${list(columns.map(columnSql))} in (${values.join(', ')})`
+  }
+  const each = keys.map((key) => columns.map((column, i) => comparison([column], '=', [key[i]])).join(' and '))
+  return `where ${each.join(' or ')}`
+}
+
+/** Asks the server for the places of keys among bounds: one sort of both together, as the key's index would sort them. */
 export async function locateKeys(
   connection: PgConnection,
   table: CatalogTable,
@@ -183,7 +113,7 @@ export async function locateKeys(
     select n, count(*) filter (where n > $1) over (o groups between unbounded preceding and 1 preceding) as below,
       count(*) filter (where n > $1) over (o groups between unbounded preceding and current row) as not_above
     from (select n, ${typed.join(', ')} from unnest(${arrays.join(', ')}) with ordinality k(${names.join(', ')}, n)) k
-    window o as (order by ${names.join(', ')})) places`
+    window o as (order by ${table.key.map((c, i) => `c${i}${usingSql(c)}`).join(', ')})) places`
   const columns = names.map((_, i) => [...keys, ...bounds].map((key) => key[i]))
   const [[text]] = (await connection.query(sql, [`${keys.length}`, ...columns])) as [[string]]
   const numbers = Int32Array.from(text.split(' '), Number)

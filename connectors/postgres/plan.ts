@@ -7,7 +7,7 @@ import type { Key } from '../../core/model.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import { quoteIdent } from '../../drivers/postgres.js'
 import type { CatalogTable } from './catalog.js'
-import { keyColumns, rangeSql } from './keys.js'
+import { orderSql, rangeSql } from './keys.js'
 
 /** Rows of a chunk for estimates shown to people. */
 export const CHUNK_ROWS_HINT = 100_000
@@ -21,8 +21,9 @@ export async function planKeys(
   rows: number,
   count: number,
 ): Promise<Key[]> {
-  const single = table.key.length === 1 && INTEGERS.has(table.key[0]!.base)
-  const byArithmetic = single ? await planIntegers(connection, table, range, rows, count) : null
+  const base = table.key.length === 1 ? table.key[0]!.base : null
+  const byArithmetic =
+    base !== null && INTEGERS.has(base) ? await planIntegers(connection, table, range, rows, count) : null
   return byArithmetic ?? stepThrough(connection, table, range, rows, count)
 }
 
@@ -74,12 +75,12 @@ async function stepThrough(
   count: number,
 ): Promise<Key[]> {
   const keys: Key[] = []
-  const columns = keyColumns(table)
+  const columns = table.key.map((c) => `${quoteIdent(c.name)}::text`).join(', ')
   let lo = range.lo
   while (keys.length < count) {
     const [next] = await connection.query(
-      `select ${columns.map((c) => `${c}::text`).join(', ')} from ${tableRows(table)} ${rangeSql(table, { lo, hi: range.hi })}
-       order by ${columns.map((c) => `${tableName(table)}.${c}`).join(', ')} offset ${rows} limit 1`,
+      `select ${columns} from ${tableRows(table)} ${rangeSql(table, { lo, hi: range.hi })}
+       order by ${orderSql(table, tableName(table))} offset ${rows} limit 1`,
     )
     if (next === undefined) break
     keys.push(next)

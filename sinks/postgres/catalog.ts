@@ -17,7 +17,7 @@ export interface TargetColumn {
   readonly baseType: string
   /** What text is cast to: no modifiers, so that too long values are refused and not cut (I7). */
   readonly castType: string
-  /** Short name of the base type, e.g. `int4`. */
+  /** Short name of a built-in base type, e.g. `int4`; qualified for others, which may have any name. */
   readonly base: string
   readonly isEnum: boolean
   /** The base type belongs to an extension. */
@@ -65,7 +65,8 @@ const COLUMNS = `
     pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
     pg_catalog.format_type(t.oid, b.typmod) AS base_type,
     pg_catalog.format_type(t.oid, -1) AS cast_type,
-    t.typname AS base, t.typtype = 'e' AS is_enum,
+    CASE WHEN t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN t.typname ELSE pg_catalog.format_type(t.oid, -1) END AS base,
+    t.typtype = 'e' AS is_enum,
     EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
       AND d.objid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 THEN t.typelem ELSE t.oid END AND d.deptype = 'e') AS is_extension,
     a.attnotnull AS not_null, a.atthasdef AS has_default, a.attgenerated <> '' AS generated,

@@ -5,6 +5,7 @@ import { splitTableName } from '../../core/table-pattern.js'
 import { type PgConnection, quoteIdent, quoteLiteral } from '../../drivers/postgres.js'
 import type { TargetName } from './catalog.js'
 import type { Problem } from './judge.js'
+import { labelProblems } from './labels.js'
 import { type NeededType, neededTypes, typeSql } from './types.js'
 
 /** Extensions whose name is not that of their type. */
@@ -66,7 +67,10 @@ async function planType(connection: PgConnection, needed: NeededType, plan: Type
      FROM pg_type t WHERE t.oid = to_regtype($1)`,
     [needed.name],
   )
-  if (needed.kind === 'enum' && row) return plan.problems.push(...missingLabels(needed, row[1])) as unknown as void
+  if (needed.kind === 'enum' && row) {
+    const have = row[1] ? (JSON.parse(row[1]) as string[]) : []
+    plan.problems.push(...labelProblems(needed.name, needed.labels, have))
+  }
   if (row) return
   if (needed.kind === 'other') return await findElsewhere(connection, needed, plan)
   if (!plan.missing) return
@@ -76,19 +80,6 @@ async function planType(connection: PgConnection, needed: NeededType, plan: Type
       ? `CREATE TYPE ${needed.name} AS ENUM (${needed.labels.map(quoteLiteral).join(', ')})`
       : `CREATE DOMAIN ${needed.name} AS ${needed.over}`,
   )
-}
-
-function missingLabels({ name, labels }: NeededType & { kind: 'enum' }, have: string | null | undefined): Problem[] {
-  const known = new Set(have ? (JSON.parse(have) as string[]) : [])
-  const absent = labels.filter((label) => !known.has(label))
-  if (absent.length === 0) return []
-  return [
-    {
-      code: 'sink.type_missing',
-      message: `enum ${name} of the target lacks ${absent.map((label) => `'${label}'`).join(', ')}`,
-      fix: absent.map((label) => `ALTER TYPE ${name} ADD VALUE ${quoteLiteral(label).trim()};`).join(' '),
-    },
-  ]
 }
 
 /** An extension may live in another schema here. */

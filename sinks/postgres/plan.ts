@@ -145,7 +145,8 @@ export class TablePlan {
   #makeUpsert(rewrites: boolean): string {
     const all = this.#quoted.map((_, i) => `c${i}`)
     const values = this.#quoted.map((_, i) => this.#cast(`u.c${i}`, i))
-    const insert = `INSERT INTO ${this.name.sql} (${this.#quoted.join(', ')}) SELECT ${values.join(', ')} FROM ${unnest(all, 1)}`
+    // Without an alias a table called "excluded" could not be told from the row that is to be inserted.
+    const insert = `INSERT INTO ${this.name.sql} AS t (${this.#quoted.join(', ')}) SELECT ${values.join(', ')} FROM ${unnest(all, 1)}`
     if (this.keyless) return insert
     const set = this.#quoted.flatMap((name, i) =>
       rewrites || !this.#key.includes(i) ? [`${name} = excluded.${name}`] : [],

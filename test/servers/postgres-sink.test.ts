@@ -354,6 +354,46 @@ await each('a missing extension and a missing enum label are named with their st
   t.equal(e.fix, "ALTER TYPE public.mood ADD VALUE 'b';")
 })
 
+await each('a label that the source renamed is renamed, so that old rows follow', async (t, db) => {
+  await db.query("CREATE TYPE mood AS ENUM ('a', 'm', 'z')")
+  const mood = (labels: string[]) =>
+    schemaOf('e', { id: 'integer', v: typeOf('public.mood', { kind: 'enum', base: 'mood', labels }) }, ['id'])
+  const before = mood(['a', 'm', 'z'])
+  const session = await openSink(db.url, [before])
+  await put(session, '1', batch(before, c(['1', 'a']), c(['2', 'm'])))
+  await session.close()
+  const renamed = mood(["o'b", 'm', 'y', 'z'])
+  const e = await failure(openSink(db.url, [renamed]))
+  t.equal(e.fix, "ALTER TYPE public.mood RENAME VALUE 'a' TO 'o''b'; ALTER TYPE public.mood ADD VALUE 'y' BEFORE 'z';")
+  await db.query(e.fix!)
+  const again = await openSink(db.url, [renamed])
+  await put(again, '2', batch(renamed, c(['3', 'y'])))
+  await again.close()
+  t.same(await rows(db, 'e'), ["(1,o'b)", '(2,m)', '(3,y)'])
+  const labels = await db.query('SELECT enum_range(null::public.mood)::text AS all')
+  t.equal(labels[0]!.all, "{o'b,m,y,z}")
+})
+
+await each('tables whose names statements use themselves', async (t, db) => {
+  for (const name of ['excluded', 't', 'u', 'hit', 'k']) {
+    const table = schemaOf(name, { t: 'integer', excluded: 'text', u: 'text', k0: 'text' }, ['t'])
+    const session = await openSink(db.url, [table])
+    await put(session, '1', batch(table, c(['1', 'a', 'x', 'y']), c(['2', 'b', 'x', 'y'])))
+    await put(session, '2', batch(table, u(['1', 'A', 'X', 'y']), u(['3', 'b', U, 'y'], ['2', U, U, U])))
+    await put(session, '3', batch(table, u(['1', U, 'XX', U])), batch(table, d(['3', U, U, U])))
+    await session.close()
+    t.same(await rows(db, name), ['(1,A,XX,y)'], name)
+    await db.query('DROP SCHEMA tidemark CASCADE')
+  }
+  const whole = schemaOf('hit', { hit: 'integer', t: 'text' }, [])
+  await db.query('DROP TABLE hit')
+  const session = await openSink(db.url, [whole])
+  await put(session, '1', batch(whole, c(['1', 'a']), c(['1', 'a'])))
+  await put(session, '2', batch(whole, u(['2', 'b'], ['1', 'a'])))
+  await session.close()
+  t.same(await rows(db, 'hit'), ['(1,a)', '(2,b)'])
+})
+
 await each('existing targets: what does not fit is refused with its statement', async (t, db) => {
   const table = schemaOf(
     'items',

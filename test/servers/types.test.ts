@@ -68,6 +68,43 @@ for (const [zone, version] of [
   })
 }
 
+t.test('T81 types that look like others: bpchar, vectors, and names of built-in types', async (t) => {
+  const source = await createDatabase(t, { version: '15' })
+  const target = await createDatabase(t, { version: '15' })
+  await source.query(`create type public."date" as enum ('zz', 'aa'); create type public.uuid as (a numeric)`)
+  await target.query('create type public.uuid as (a numeric)')
+  await source.query(`create table look (k public.uuid primary key, d public."date", c bpchar, cs bpchar[], iv int2vector,
+    ov oidvector, ivs int2vector[], b "bit")`)
+  const row = (k: string) =>
+    `insert into look values (row(${k}), 'zz', 'a  ', '{"b "}', '1 2', '3 4', array['5 6'::int2vector], b'101')`
+  await source.query(row('1.0'))
+  const { file } = writePipeline(t, {
+    source: { type: 'postgres', url: source.url, tables: 'public.look' },
+    sink: { type: 'postgres', url: target.url },
+    pipeline: { name: source.name },
+  })
+  const first = await runTidemark(t, ['sync', file, '--once'])
+  t.equal(first.code, 0, first.stderr)
+  // Equal composites of different text, in one transaction: delete and insert of one key.
+  await source.query(`${row('2.50')}; delete from look where k = row(2.5)::public.uuid;
+    update look set k = row(1.000)::public.uuid, iv = '7'`)
+  const last = await runTidemark(t, ['sync', file, '--until-caught-up'])
+  t.equal(last.code, 0, last.stderr)
+  const difference = await tableDifference({ db: source, table: 'public.look' }, { db: target, table: 'public.look' })
+  t.equal(difference, null, describeDifference(difference))
+  for (const format of ['debezium-json', 'row-json']) {
+    const lines = writePipeline(t, {
+      source: { type: 'postgres', url: source.url, tables: 'public.look' },
+      sink: { type: 'stdout', 'value.format': format },
+      pipeline: { name: `${source.name}_${format.slice(0, 3)}` },
+    })
+    const printed = await runTidemark(t, ['sync', lines.file, '--once'])
+    t.equal(printed.code, 0, printed.stderr)
+    t.match(printed.stdout, /"d":"zz"/)
+    if (format === 'row-json') t.match(printed.stdout, /"iv":"7"/)
+  }
+})
+
 t.test('T92 a server whose transaction ids have wrapped', async (t) => {
   const server = await startPostgres(t, { version: '15' })
   await server.stop()

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { TargetColumn } from '../../sinks/postgres/catalog.js'
 import { Fold } from '../../sinks/postgres/fold.js'
 import { keyFolding } from '../../sinks/postgres/keys.js'
+import { labelProblems } from '../../sinks/postgres/labels.js'
 import { pgOptions, postgresSinkOptions } from '../../sinks/postgres/options.js'
 import { holds, neededTypes, typeSql } from '../../sinks/postgres/types.js'
 import { columnArray, copyText, rowReader } from '../../sinks/postgres/values.js'
@@ -115,6 +116,8 @@ t.test('types: existing columns take a value whole or not at all', async (t) => 
     ['timestamp without time zone', 'timestamp(6) without time zone'],
     ['character varying(5)[]', 'character varying(6)[]'],
     ['bit(3)', 'bit(3)'],
+    ['bpchar', 'bpchar'],
+    ['"bit"', '"bit"'],
   ])
     t.ok(fits(want!, have!), `${want} in ${have}`)
   for (const [want, have] of [
@@ -157,6 +160,28 @@ t.test('types: plain columns and needed types', async (t) => {
   t.same(neededTypes(typeOf('public.hstore', { base: 'hstore' }), 'postgres'), [
     { kind: 'other', name: 'public.hstore', base: 'hstore' },
   ])
+})
+
+t.test('types: a renamed label is told from a new one, or nothing is guessed', async (t) => {
+  const fix = (want: string, have: string) => labelProblems('mood', [...want], [...have])[0]?.fix
+  const add = (label: string, before = '') => `ALTER TYPE mood ADD VALUE '${label}'${before && ` BEFORE '${before}'`};`
+  const rename = (from: string, to: string) => `ALTER TYPE mood RENAME VALUE '${from}' TO '${to}';`
+  t.equal(fix('ab', 'ab'), undefined)
+  t.equal(fix('a', 'ab'), undefined, 'the target may have more')
+  t.equal(fix('ab', 'a'), add('b'))
+  t.equal(fix('xyab', 'ab'), `${add('x', 'a')} ${add('y', 'a')}`)
+  t.equal(fix('bc', 'ac'), rename('a', 'b'))
+  t.equal(fix('xyc', 'abc'), `${rename('a', 'x')} ${rename('b', 'y')}`)
+  t.equal(fix('xcnd', 'acd'), `${rename('a', 'x')} ${add('n', 'd')}`)
+  for (const [want, have] of [
+    ['nbc', 'ac'],
+    ['xba', 'aby'],
+  ] as const) {
+    const found = fix(want, have)
+    t.match(found, /RENAME VALUE/, `${want} ${have}`)
+    t.match(found, /its new name/, `${want} ${have}`)
+  }
+  t.equal(fix('bxa', 'ab'), add('x', 'a'), 'an earlier label was added at the end')
 })
 
 t.test('keys: texts are equal exactly for keys that the server holds for equal', async (t) => {
