@@ -55,18 +55,36 @@ function usingSql({ operators }: KeyColumn): string {
   return operators === null ? '' : ` using operator(${operators['<']})`
 }
 
-/** `where ...` for a range, empty for everything. */
-export function rangeSql({ key }: CatalogTable, { lo, hi }: KeyRange): string {
-  const parts: string[] = []
-  if (lo !== null) parts.push(beside(key, lo.side === 'before' ? '>=' : '>', lo.key))
-  if (hi !== null) parts.push(beside(key, hi.side === 'before' ? '<' : '<=', hi.key))
+/**
+ * `where ...` for a range, empty for everything. `pinned`: only where so many leading columns are as in `lo`. Columns
+ * that cannot be compared as a row are pinned as far as both bounds agree, because an index scan would otherwise
+ * begin and end with all that shares the first column.
+ */
+export function rangeSql({ key: columns }: CatalogTable, { lo, hi }: KeyRange, pinned = 0): string {
+  const shared = lo === null || hi === null || isRow(columns) ? 0 : sharedLength(lo.key, hi.key)
+  const fixed = Math.max(pinned, shared)
+  const parts = columns.slice(0, fixed).map((column, i) => comparison([column], '=', [lo!.key[i]]))
+  const beyond = (from: number, operator: '<' | '<=' | '>' | '>=', key: Key) =>
+    parts.push(beside(columns.slice(from), operator, key.slice(from)))
+  if (lo !== null) beyond(fixed, lo.side === 'before' ? '>=' : '>', lo.key)
+  if (hi !== null) beyond(shared, hi.side === 'before' ? '<' : '<=', hi.key)
   return parts.length === 0 ? '' : `where ${parts.join(' and ')}`
+}
+
+/** The server compares the columns as one row, which an index scan takes as it is. */
+export function isRow(columns: readonly KeyColumn[]): boolean {
+  return columns.every((c) => c.operators === null)
+}
+
+/** Leading columns of the same text, all but the last. */
+function sharedLength(a: Key, b: Key): number {
+  const first = a.findIndex((value, i) => i === a.length - 1 || value !== b[i])
+  return Math.max(0, first)
 }
 
 /** A row of columns has one operator name for all of them, so others than the usual ones are written out. */
 function beside(columns: readonly KeyColumn[], operator: '<' | '<=' | '>' | '>=', key: Key): string {
-  const usual = columns.findIndex((c) => c.operators !== null)
-  if (usual < 0 || columns.length === 1) return comparison(columns, operator, key)
+  if (isRow(columns) || columns.length === 1) return comparison(columns, operator, key)
   const strict = operator === '<' || operator === '<=' ? '<' : '>'
   const from = (i: number): string => {
     const column = columns.slice(i, i + 1)
@@ -75,7 +93,8 @@ function beside(columns: readonly KeyColumn[], operator: '<' | '<=' | '>' | '>='
     return `(${comparison(column, strict, value)} or ${comparison(column, '=', value)} and ${from(i + 1)})`
   }
   // Says nothing new, but an index scan can begin with it.
-  const first = Math.max(1, usual)
+  const own = columns.findIndex((c) => c.operators !== null)
+  const first = Math.max(1, own)
   return `${comparison(columns.slice(0, first), `${strict}=`, key.slice(0, first))} and ${from(0)}`
 }
 
@@ -88,7 +107,7 @@ function comparison(columns: readonly KeyColumn[], operator: KeyOperator, key: K
 
 /** Where the key is one of these. */
 export function keysSql({ key: columns }: CatalogTable, keys: readonly Key[]): string {
-  if (columns.every((c) => c.operators === null)) {
+  if (isRow(columns)) {
     const values = keys.map((key) => list(columns.map(({ type }, i) => literal(key[i], type))))
     return `where ${list(columns.map(columnSql))} in (${values.join(', ')})`
   }

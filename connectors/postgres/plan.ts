@@ -7,7 +7,7 @@ import type { Key } from '../../core/model.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import { quoteIdent } from '../../drivers/postgres.js'
 import type { CatalogTable } from './catalog.js'
-import { orderSql, rangeSql } from './keys.js'
+import { isRow, orderSql, rangeSql } from './keys.js'
 
 /** Rows of a chunk for estimates shown to people. */
 export const CHUNK_ROWS_HINT = 100_000
@@ -75,16 +75,32 @@ async function stepThrough(
   count: number,
 ): Promise<Key[]> {
   const keys: Key[] = []
-  const columns = table.key.map((c) => `${quoteIdent(c.name)}::text`).join(', ')
   let lo = range.lo
   while (keys.length < count) {
-    const [next] = await connection.query(
-      `select ${columns} from ${tableRows(table)} ${rangeSql(table, { lo, hi: range.hi })}
-       order by ${orderSql(table, tableName(table))} offset ${rows} limit 1`,
-    )
-    if (next === undefined) break
+    const next = await keyAfter(connection, table, { lo, hi: range.hi }, rows)
+    if (next === null) break
     keys.push(next)
     lo = { key: next, side: 'before' }
   }
   return keys
+}
+
+/** The key so many rows on, null when there are not so many. */
+async function keyAfter(
+  connection: PgConnection,
+  table: CatalogTable,
+  range: KeyRange,
+  rows: number,
+): Promise<Key | null> {
+  const columns = table.key.map((c) => `${quoteIdent(c.name)}::text`).join(', ')
+  // Columns that cannot be compared as a row: first among the rows that share columns with `lo`, as many as possible.
+  const pinnedMax = range.lo === null || isRow(table.key) ? 0 : table.key.length - 1
+  for (let pinned = pinnedMax; pinned >= 0; pinned--) {
+    const [next] = await connection.query(
+      `select ${columns} from ${tableRows(table)} ${rangeSql(table, range, pinned)}
+       order by ${orderSql(table, tableName(table))} offset ${rows} limit 1`,
+    )
+    if (next !== undefined) return next
+  }
+  return null
 }
