@@ -82,6 +82,10 @@ export const ERROR_CODES = {
   'postgres.chunk_failed': { exit: 1, when: 'Reading rows of a table failed; the server says why.' },
   'postgres.connection': { exit: 3, when: 'The server cannot be reached, or the connection was lost.' },
   'postgres.no_database': { exit: 3, when: 'The database does not exist on the server.' },
+  'postgres.generated_column': {
+    exit: 3,
+    when: 'A generated column that the log leaves out cannot be computed from a change (`generated.columns: compute`).',
+  },
   'postgres.identity_changed': {
     exit: 1,
     when: 'The REPLICA IDENTITY of a captured table was changed while the pipeline ran.',

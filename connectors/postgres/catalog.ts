@@ -14,6 +14,7 @@ import {
 } from '../../core/model.js'
 import { parseTablePatterns } from '../../core/table-pattern.js'
 import type { PgConnection } from '../../drivers/postgres.js'
+import type { ComputedColumn } from './generated.js'
 import type { PostgresOptions } from './options.js'
 
 /** A table of the catalog. */
@@ -29,6 +30,10 @@ export interface CatalogTable {
   readonly keyProblem: string | null
   /** Columns left out because the log leaves them out. */
   readonly generatedDropped: readonly string[]
+  /** Generated columns that the log leaves out and that are computed from its rows. */
+  readonly computed: readonly ComputedColumn[]
+  /** That is asked for, though the table may have none. */
+  readonly computes: boolean
   readonly rows: number | null
   readonly bytes: number | null
   /** Key columns as the server compares them. */
@@ -83,12 +88,16 @@ order by 2, 3`
 
 const COLUMNS_SQL = `
 select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated,
-  case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+  pg_get_expr(d.adbin, d.adrelid),
   case when co.oid is null then null else quote_ident(cn.nspname) || '.' || quote_ident(co.collname) end,
   case when co.oid is null then false else coalesce(co.collisdeterministic, true) and (
     (co.collprovider = 'd' and db.datcollate in ('C', 'POSIX') and dbp.provider = 'c') or (co.collprovider <> 'd' and co.collcollate in ('C', 'POSIX'))
     or co.collname in ('C', 'POSIX', 'ucs_basic')) end,
-  case when a.atthasmissing then (a.attmissingval::text::text[])[1] end
+  case when a.atthasmissing then (a.attmissingval::text::text[])[1] end,
+  case when a.attgenerated <> '' then (select string_agg(distinct p.refobjsubid::text, ' ') from pg_depend p
+    where p.refclassid = 'pg_class'::regclass and p.refobjid = a.attrelid and p.refobjsubid not in (0, a.attnum)
+    and (p.classid = 'pg_attrdef'::regclass and p.objid = d.oid or p.classid = 'pg_class'::regclass and p.objid = a.attrelid and p.objsubid = a.attnum)) end,
+  a.attstorage in ('x', 'e')
 from pg_attribute a
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 left join pg_collation co on co.oid = a.attcollation
@@ -134,7 +143,7 @@ export async function readTables(
       row,
       mine,
       keys.filter((k) => k[0] === row[0]),
-      { database, types, server },
+      { database, types, server, computes: options['generated.columns'] === 'compute' },
     )
   })
 }
@@ -163,9 +172,12 @@ function catalogTable(
   [oid, namespace, name, kind, identity, rows, bytes, definition]: (string | null)[],
   attributes: (string | null)[][],
   keys: (string | null)[][],
-  { database, types, server }: { database: string; types: TypeCache; server: ServerFacts },
+  context: { database: string; types: TypeCache; server: ServerFacts; computes: boolean },
 ): CatalogTable {
-  const dropped = attributes.filter((a) => a[6] === 'v' || (a[6] === 's' && !server.generatedInLog))
+  const { database, types, server, computes } = context
+  const unlogged = attributes.filter((a) => a[6] === 'v' || (a[6] === 's' && !server.generatedInLog))
+  const dropped = computes ? [] : unlogged
+  const computed = computes ? unlogged : []
   const kept = attributes.filter((a) => !dropped.includes(a))
   const columns: Column[] = kept.map((a) => ({
     name: a[2]!,
@@ -173,7 +185,7 @@ function catalogTable(
     nullable: a[5] !== 't',
     generated: a[6] !== '',
     ...(a[10] == null ? {} : { filled: a[10] }),
-    defaultValue: constantDefault(a[7] ?? null),
+    defaultValue: a[6] === '' ? constantDefault(a[7] ?? null) : null,
   }))
   const primary = keys.find((k) => k[1] === 't')
   const index = identity === 'i' ? keys.find((k) => k[2] === 't') : primary
@@ -181,9 +193,11 @@ function catalogTable(
   const places = attnums.map((n) => kept.findIndex((a) => a[1] === n))
   const keyProblem = places.includes(-1)
     ? 'its primary key has a generated column, which the log of this server version lacks'
-    : index?.[4] === 'f'
-      ? 'its primary key is deferrable, so two rows may have one key inside a transaction'
-      : null
+    : identity !== 'f' && computed.some((a) => attnums.includes(a[1]!))
+      ? 'its key has a generated column, and only under REPLICA IDENTITY FULL do changes carry what that is computed from'
+      : index?.[4] === 'f'
+        ? 'its primary key is deferrable, so two rows may have one key inside a transaction'
+        : null
   const key = keyProblem === null ? places : []
   const schema = makeSchema({ database, namespace: namespace!, name: name!, columns, key })
   const reltuples = Number(rows)
@@ -195,6 +209,8 @@ function catalogTable(
     hasPrimaryKey: primary !== undefined,
     keyProblem,
     generatedDropped: dropped.map((a) => a[2]!),
+    computed: computed.map((a) => computedColumn(a, attributes, types)),
+    computes,
     rows: rows === null || reltuples < 0 ? null : reltuples,
     bytes: bytes === null ? null : Number(bytes),
     definition: definition ?? '',
@@ -210,6 +226,29 @@ function catalogTable(
         domain: type.domain !== null,
       }
     }),
+  }
+}
+
+/** A system column (tableoid) among the inputs is left out: see tableReady(). */
+function computedColumn(
+  attribute: (string | null)[],
+  attributes: (string | null)[][],
+  types: TypeCache,
+): ComputedColumn {
+  const [, , name, type, typmod] = attribute
+  const places = (attribute[11] ?? '').split(' ')
+  const inputs = attributes.filter((a) => places.includes(a[1]!))
+  return {
+    name: name!,
+    expression: attribute[7]!,
+    type: types.qualified(Number(type), Number(typmod)),
+    inputs: inputs.map((a) => ({
+      name: a[2]!,
+      type: types.qualified(Number(a[3]), Number(a[4])),
+      collation: a[8] ?? null,
+      long: a[12] === 't',
+    })),
+    system: places.some((place) => place.startsWith('-')),
   }
 }
 

@@ -35,6 +35,7 @@ export function checkPostgres(options: PostgresOptions, context: Context): Promi
       ...(await publication(connection, options, server, context.pipeline, tables)),
       ...(await waits(connection)),
       ...tables.map(describe),
+      ...tables.flatMap(unsentInputs),
       ...(await slot(connection, options, context.pipeline)),
     ]
   })
@@ -132,11 +133,32 @@ function describe(table: CatalogTable): Finding {
   const identity = { d: 'default', f: 'full', i: 'index', n: 'nothing' }[table.identity] ?? table.identity
   const slower =
     keyOrder(table.key).located && table.key.length > 0 ? '; changes during the snapshot are placed by queries' : ''
+  const { generatedDropped, computed } = table
+  const left = generatedDropped.length > 0 ? `; generated columns ${generatedDropped.join(', ')} are left out` : ''
+  const made = computed.length > 0 ? `; generated columns ${computed.map((c) => c.name).join(', ')} are computed` : ''
   return {
     level: 'ok',
     subject: table.schema.id,
-    message: `${rows}${chunks}, ${key}, replica identity ${identity}${slower}`,
+    message: `${rows}${chunks}, ${key}, replica identity ${identity}${slower}${left}${made}`,
   }
+}
+
+/** Computed columns that an update can leave uncomputable, which stops the pipeline. */
+function unsentInputs(table: CatalogTable): Finding[] {
+  const exposed = table.identity === 'f' ? [] : table.computed.filter(({ inputs }) => inputs.length > 1)
+  return exposed.flatMap(({ name, inputs }) => {
+    const long = inputs.find((input) => input.long)
+    if (long === undefined) return []
+    const message = `generated column ${name} cannot be computed from an update that leaves a long value of ${long.name} as it was`
+    return [
+      {
+        level: 'warning',
+        subject: table.schema.id,
+        message,
+        fix: `ALTER TABLE ${tableName(table)} REPLICA IDENTITY FULL;`,
+      },
+    ]
+  })
 }
 
 async function slot(connection: PgConnection, options: PostgresOptions, pipeline: string): Promise<Finding[]> {

@@ -116,10 +116,10 @@ export const postgresOptions = z.strictObject({
       'Tables without a key. full-row: copied in one piece, changes matched by the whole old row (needs REPLICA IDENTITY FULL).',
     ),
   'generated.columns': z
-    .enum(['drop', 'refuse'])
+    .enum(['drop', 'compute', 'refuse'])
     .default('drop')
     .describe(
-      'Generated columns before PostgreSQL 18, which its log leaves out. drop: left out of rows and changes alike.',
+      'Generated columns that the log leaves out: all before PostgreSQL 18, virtual ones since. drop: left out of rows and changes alike. compute: the server computes them from the values of each change, running their expressions as this user.',
     ),
   'table.rewrites': z
     .enum(['stop', 'ignore'])

@@ -4,7 +4,7 @@
  * what it leaves out would be missing from the log without a word.
  */
 import { TidemarkError } from '../../core/errors.js'
-import type { TableId } from '../../core/model.js'
+import type { Column, TableId } from '../../core/model.js'
 import { type PgConnection, quoteIdent, sqlState } from '../../drivers/postgres.js'
 import type { CatalogTable, ServerFacts } from './catalog.js'
 import { tableName } from './plan.js'
@@ -90,7 +90,7 @@ function problemOf(
       return { why, fix: again }
     }
     const { columns } = member
-    const lacks = columns === null ? [] : table.schema.columns.filter((c) => !columns.includes(c.name))
+    const lacks = columns === null ? [] : published(table).filter((c) => !columns.includes(c.name))
     if (lacks.length === 0) continue
     const generated = server.generatedInLog && lacks.every((c) => c.generated)
     return {
@@ -99,6 +99,11 @@ function problemOf(
     }
   }
   return null
+}
+
+/** Columns that only the publication can bring. */
+function published({ schema, computed }: CatalogTable): readonly Column[] {
+  return schema.columns.filter((c) => !computed.some(({ name }) => name === c.name))
 }
 
 /** The statement that makes it. */

@@ -82,9 +82,14 @@ function tableReady(table: CatalogTable, options: PostgresOptions): Finding[] {
       problem(
         id,
         `generated columns ${table.generatedDropped.join(', ')} are not in the log of this server version`,
-        'Set generated.columns: drop, or use PostgreSQL 18.',
+        'Set generated.columns: compute or drop, or use PostgreSQL 18.',
       ),
     ]
+  }
+  const system = table.computed.find((column) => column.system)
+  if (system) {
+    const why = `generated column ${system.name} depends on tableoid, which no change carries`
+    return [problem(id, why, 'Set generated.columns: drop, or leave the table out with tables.exclude.')]
   }
   if (keyless && options['no-primary-key'] === 'refuse') {
     const fullRow = `set no-primary-key: full-row and ALTER TABLE ${name} REPLICA IDENTITY FULL;`

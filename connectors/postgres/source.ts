@@ -9,7 +9,7 @@ import { parseDurationMs } from '../../core/duration.js'
 import { TidemarkError } from '../../core/errors.js'
 import type { KeyRange } from '../../core/key.js'
 import type { Places } from '../../core/located-order.js'
-import type { Key, Position, TableId, TableSchema } from '../../core/model.js'
+import type { Key, Position, TableId } from '../../core/model.js'
 import type {
   Abortable,
   ChunkSession,
@@ -20,16 +20,17 @@ import type {
   SourceTable,
 } from '../../core/source.js'
 import { type PgConnection, parseLsn } from '../../drivers/postgres.js'
-import { type CatalogTable, makeSchema, readTables, type ServerFacts, TypeCache } from './catalog.js'
+import { type CatalogTable, makeSchema, readTables, type ServerFacts } from './catalog.js'
 import { PgChunkSession, type PgTable } from './chunk.js'
 import { DurableMark } from './durable.js'
+import { GeneratedColumns } from './generated.js'
 import { keyOrder, locateKeys } from './keys.js'
 import { Monitor } from './monitor.js'
 import { connectionOf, type PostgresOptions } from './options.js'
-import type { RelationMessage } from './pgoutput.js'
 import { planKeys } from './plan.js'
 import { preparePublication } from './publication.js'
 import { partitionNote, readiness } from './readiness.js'
+import { Relations } from './relations.js'
 import { SourceServer } from './server.js'
 import {
   applicationName,
@@ -62,7 +63,8 @@ export class PostgresSource implements Source {
   #monitor!: Monitor
   #server!: ServerFacts
   #catalog = new Map<number, CatalogTable>()
-  #types = new TypeCache()
+  #generated!: GeneratedColumns
+  #relations!: Relations
   #xidBase = 0n
   #walSenderTimeoutMs = 0
   #tail: PostgresTail | null = null
@@ -100,6 +102,14 @@ export class PostgresSource implements Source {
       { ignoreRewrites: this.#options['table.rewrites'] === 'ignore', note: context.note },
     )
     await this.#watch.resume(context.known)
+    this.#generated = new GeneratedColumns(() => home.connect(context))
+    this.#relations = new Relations({
+      connection: this.#control,
+      watch: this.#watch,
+      generated: this.#generated,
+      known: (oid) => this.#catalog.get(oid),
+      read: (id) => this.#read(id),
+    })
     const tables = read.map((table) => this.#named(table))
     const problems = await readiness(this.#control, this.#options, this.#server, tables)
     const first = problems.find((p) => p.level === 'problem')
@@ -112,7 +122,7 @@ export class PostgresSource implements Source {
       const { generatedDropped, schema } = table
       if (generatedDropped.length > 0) {
         context.note(
-          `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out; the log of this server version lacks them`,
+          `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out, because the log lacks them; generated.columns: compute brings them`,
         )
       }
     }
@@ -165,7 +175,7 @@ export class PostgresSource implements Source {
     if (this.#tail === null) await this.#newTail().start(position, { signal })
     for await (const batch of this.#tail!.run({ signal })) {
       this.#watch.passed(batch)
-      yield batch
+      yield await this.#generated.complete(batch, { signal })
     }
   }
 
@@ -177,7 +187,7 @@ export class PostgresSource implements Source {
       messages: this.#server.version >= 140_000,
       xidBase: this.#xidBase,
       walSenderTimeoutMs: this.#walSenderTimeoutMs,
-      resolve: (relation) => this.#resolve(relation),
+      resolve: (relation) => this.#relations.resolve(relation),
       verify: (run) => this.#home.verify(run),
     })
     if (this.#released !== null) this.#tail.release(this.#released)
@@ -208,16 +218,20 @@ export class PostgresSource implements Source {
   }
 
   async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
-    const [table] = await readTables(this.#control, this.#options, this.#server, id)
+    const table = await this.#read(id)
     if (table === undefined) {
       throw new TidemarkError('postgres.table_gone', {
         message: `table ${id} was dropped or renamed while its rows were being read`,
         fix: 'Restore it, or take it out of `tables`.',
       })
     }
-    const named = this.#named(table)
-    this.#catalog.set(table.oid, named)
-    return toSourceTable(named)
+    this.#catalog.set(table.oid, table)
+    return toSourceTable(table)
+  }
+
+  async #read(id: TableId): Promise<CatalogTable | undefined> {
+    const [table] = await readTables(this.#control, this.#options, this.#server, id)
+    return table && this.#named(table)
   }
 
   async plan(table: SourceTable, range: KeyRange, rows: number, count: number): Promise<readonly Key[]> {
@@ -273,54 +287,8 @@ export class PostgresSource implements Source {
   async close(): Promise<void> {
     await this.#tail?.close()
     await this.#monitor?.close()
+    await this.#generated?.close()
     for (const c of [this.#marksConnection, this.#control]) await c?.close()
-  }
-
-  /**
-   * The schema of a relation as the log describes it at its place. Where that is what the catalog says now, it is the
-   * very schema of the snapshot; otherwise it is made of what the message carries.
-   */
-  async #resolve(relation: RelationMessage): Promise<TableSchema | null> {
-    const known = this.#catalog.get(relation.oid)
-    if (known === undefined) return null
-    const { schema } = known
-    if (relation.namespace !== schema.namespace || relation.name !== schema.name) {
-      throw new TidemarkError('postgres.table_renamed', {
-        message: `table ${schema.id} was renamed to ${relation.namespace}.${relation.name}`,
-        fix: 'Rename it back, or capture it under its new name with a new pipeline.',
-      })
-    }
-    await this.#types.load(
-      this.#control,
-      relation.columns.map((c) => `${c.typeOid}`),
-    )
-    const types = relation.columns.map((c) => this.#types.columnType(c.typeOid, c.typmod))
-    await this.#watch.look()
-    const [read] = await readTables(this.#control, this.#options, this.#server, schema.id)
-    const now = read === undefined ? known : this.#named(read)
-    for (const table of [known, now]) {
-      const same = relation.columns.length === table.schema.columns.length
-      if (
-        same &&
-        table.schema.columns.every((c, i) => c.name === relation.columns[i]!.name && c.type.native === types[i]!.native)
-      ) {
-        return table.schema
-      }
-    }
-    const columns = relation.columns.map((c, i) => {
-      const old = [...now.schema.columns, ...schema.columns].find(
-        (o) => o.name === c.name && o.type.native === types[i]!.native,
-      )
-      return old ?? { name: c.name, type: types[i]!, nullable: true, generated: false, defaultValue: null }
-    })
-    const key = schema.key.map((i) => columns.findIndex((c) => c.name === schema.columns[i]!.name))
-    if (key.includes(-1)) {
-      throw new TidemarkError('postgres.identity_changed', {
-        message: `a key column of ${schema.id} was dropped or renamed while the pipeline ran`,
-        fix: 'Run `tidemark drop FILE`, empty the target and start anew: keys of events before and after differ.',
-      })
-    }
-    return makeSchema({ database: schema.database, namespace: schema.namespace, name: schema.name, columns, key })
   }
 }
 

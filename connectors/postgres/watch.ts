@@ -81,6 +81,13 @@ export class TableWatch {
     return former === name ? undefined : former
   }
 
+  /** The column of this name was there when the table was known last, maybe under another one. */
+  knew(id: TableId, name: string): boolean {
+    const known = this.#known.get(id)
+    const names = (this.#seen?.tags.get(id) ?? known)?.names ?? {}
+    return Object.keys(names).some((place) => names[place] === name && known?.names[place] !== undefined)
+  }
+
   /** A resume: what the checkpoint knew. A table that was made again is an error at once. */
   async resume(known: ReadonlyMap<TableId, string | null>): Promise<void> {
     for (const [id, text] of known) if (text !== null) this.#known.set(id, JSON.parse(text) as TableTag)
