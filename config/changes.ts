@@ -10,6 +10,9 @@ import type { Source } from '../core/source.js'
 import { type DecodedRow, decodeRow } from '../sinks/formats/typed.js'
 import { BUILT_IN, type Registry } from './registry.js'
 
+/** Where a source must be told its tables and nothing depends on them. */
+const ANY_TABLES = '*.*'
+
 /** `{ type: 'postgres', url: ... }` with the options of docs/reference.md. */
 export type SourceOptions = { readonly type: string } & Readonly<Record<string, unknown>>
 
@@ -67,12 +70,36 @@ export async function* changes(options: ChangesOptions): AsyncGenerator<ChangesB
   }
 }
 
+export interface DropOptions {
+  /** Which tables were captured does not matter here. */
+  readonly source: SourceOptions
+  /** As given to changes(). */
+  readonly name?: string
+  readonly registry?: Registry
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Removes what changes() with `from` or `store` left in the source for its next start: the replication slot, which makes
+ * the server keep log, and the publication. Nothing may be reading them. Returns a line for each thing removed.
+ */
+export async function dropChanges(options: DropOptions): Promise<readonly string[]> {
+  const { source, name = 'changes', registry = BUILT_IN, signal = new AbortController().signal } = options
+  const { definition, parsed } = readSource({ tables: ANY_TABLES, ...source }, registry)
+  return await definition.drop(parsed, { pipeline: name, signal })
+}
+
 function sourceOf(
-  { type, ...given }: SourceOptions,
+  source: SourceOptions,
   tables: string | readonly string[] | undefined,
   pipeline: string,
-  { sources }: Registry,
+  registry: Registry,
 ): () => Source {
+  const { definition, parsed } = readSource(tables === undefined ? source : { ...source, tables }, registry)
+  return () => definition.create(parsed, { pipeline })
+}
+
+function readSource({ type, ...given }: SourceOptions, { sources }: Registry) {
   const definition = sources.find((s) => s.connector === type)
   if (definition === undefined) {
     const known = sources.map((s) => s.connector).join(', ')
@@ -82,16 +109,16 @@ function sourceOf(
       at: 'source.type',
     })
   }
-  const parsed = definition.options.safeParse(tables === undefined ? given : { ...given, tables })
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `source.${issue.path.join('.')}: ${issue.message}`)
+  const result = definition.options.safeParse(given)
+  if (!result.success) {
+    const problems = result.error.issues.map((issue) => `source.${issue.path.join('.')}: ${issue.message}`)
     throw new TidemarkError('config.invalid', {
       message: problems.join('; '),
       fix: 'docs/reference.md lists the options.',
       at: 'source',
     })
   }
-  return () => definition.create(parsed.data, { pipeline })
+  return { definition, parsed: result.data }
 }
 
 const OPS = { r: 'read', c: 'insert', u: 'update', d: 'delete' } as const

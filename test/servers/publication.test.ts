@@ -1,6 +1,6 @@
 /** The publication changed behind a pipeline's back, and the publications and slots of runs that keep nothing. */
 import t from 'tap'
-import { changes } from '../../index.js'
+import { changes, dropChanges } from '../../index.js'
 import { type Copied, copied, goesOn, stops } from '../support/ddl.js'
 import { createDatabase, type TestDatabase } from '../support/postgres.js'
 import { runTidemark, startTidemark, type TidemarkProcess, writePipeline } from '../support/process.js'
@@ -180,4 +180,20 @@ t.test('patterns that leave no table are one error before anything is made', asy
     t.match(run.stdout + run.stderr, /no table is left: tables\.exclude \(public\.a\)/)
   }
   t.same(await published(source), [])
+})
+
+t.test('a program removes what its change stream left', async (t) => {
+  const source = await createDatabase(t)
+  await source.query('create table a (id int primary key); insert into a values (1)')
+  const given = { type: 'postgres', url: source.url }
+  const name = source.name
+  const stream = changes({ source: given, tables: 'public.a', name, from: null })
+  t.ok((await stream.next()).value)
+  await t.rejects(dropChanges({ source: given, name }), { code: 'postgres.slot_held' })
+  await stream.return()
+  const lines = await dropChanges({ source: given, name })
+  t.same([...lines].sort(), [`publication tidemark_${name}`, `replication slot tidemark_${name}`])
+  t.same(await dropChanges({ source: given, name }), [])
+  t.same(await source.query('select 1 from pg_replication_slots where database = current_database()'), [])
+  await t.rejects(dropChanges({ source: { type: 'postgres', host: 'x' } }), { code: 'config.invalid' })
 })
