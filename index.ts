@@ -4,6 +4,8 @@ export {
   type ChangesBatch,
   type ChangesOptions,
   changes,
+  type DropOptions,
+  dropChanges,
   type SourceOptions,
 } from './config/changes.js'
 export type { Registry } from './config/registry.js'

@@ -12,6 +12,9 @@ import type { Problem } from './problems.js'
 import { BUILT_IN, type Registry } from './registry.js'
 import { type OptionsOrigin, validate } from './validate.js'
 
+/** Where a source must be told its tables and nothing depends on them. */
+const ANY_TABLES = '*.*'
+
 /** `{ type: 'postgres', url: ... }` with the options of docs/reference.md. */
 export type SourceOptions = { readonly type: string } & Readonly<Record<string, unknown>>
 
@@ -69,12 +72,36 @@ export async function* changes(options: ChangesOptions): AsyncGenerator<ChangesB
   }
 }
 
+export interface DropOptions {
+  /** Which tables were captured does not matter here. */
+  readonly source: SourceOptions
+  /** As given to changes(). */
+  readonly name?: string
+  readonly registry?: Registry
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Removes what changes() with `from` or `store` left in the source for its next start: the replication slot, which makes
+ * the server keep log, and the publication. Nothing may be reading them. Returns a line for each thing removed.
+ */
+export async function dropChanges(options: DropOptions): Promise<readonly string[]> {
+  const { source, name = 'changes', registry = BUILT_IN, signal = new AbortController().signal } = options
+  const { definition, parsed } = readSource({ tables: ANY_TABLES, ...source }, registry)
+  return await definition.drop(parsed, { pipeline: name, signal })
+}
+
 function sourceOf(
-  { type, ...given }: SourceOptions,
+  source: SourceOptions,
   tables: string | readonly string[] | undefined,
   pipeline: string,
-  { sources }: Registry,
+  registry: Registry,
 ): () => Source {
+  const { definition, parsed } = readSource(tables === undefined ? source : { ...source, tables }, registry)
+  return () => definition.create(parsed, { pipeline })
+}
+
+function readSource({ type, ...given }: SourceOptions, { sources }: Registry) {
   const definition = sources.find((s) => s.connector === type)
   if (definition === undefined) {
     const known = sources.map((s) => s.connector).join(', ')
@@ -94,8 +121,7 @@ function sourceOf(
     keyPlace: () => place,
     valuePlace: () => place,
   }
-  const options = tables === undefined ? given : { ...given, tables }
-  const parsed = validate(definition.options, options, { file: origin, path: ['source'], label: `source (${type})` })
+  const parsed = validate(definition.options, given, { file: origin, path: ['source'], label: `source (${type})` })
   if (problems.length > 0) {
     throw new TidemarkError('config.invalid', {
       message: problems.map(({ message }) => message).join('; '),
@@ -103,7 +129,7 @@ function sourceOf(
       at: 'source',
     })
   }
-  return () => definition.create(parsed, { pipeline })
+  return { definition, parsed }
 }
 
 const OPS = { r: 'read', c: 'insert', u: 'update', d: 'delete' } as const

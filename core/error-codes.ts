@@ -88,11 +88,11 @@ export const ERROR_CODES = {
   'postgres.no_database': { exit: 3, when: 'The database does not exist on the server.' },
   'postgres.generated_column': {
     exit: 3,
-    when: 'A generated column that the log leaves out cannot be computed from a change (`generated.columns: compute`).',
+    when: 'A generated column that the log leaves out cannot be computed from a change, or is not one any more.',
   },
   'postgres.identity_changed': {
-    exit: 1,
-    when: 'The REPLICA IDENTITY of a captured table was changed while the pipeline ran.',
+    exit: 3,
+    when: 'The key or the REPLICA IDENTITY of a captured table was changed after it was copied.',
   },
   'postgres.no_tables': {
     exit: 2,
@@ -109,7 +109,10 @@ export const ERROR_CODES = {
     exit: 3,
     when: 'The server or a table lacks something that capture needs; the message has the SQL that fixes it.',
   },
-  'postgres.publication': { exit: 3, when: 'The publication is missing, incomplete, or may not be made by this user.' },
+  'postgres.publication': {
+    exit: 3,
+    when: 'The publication is missing or incomplete, was changed behind the copy, or may not be made by this user.',
+  },
   'postgres.session': {
     exit: 3,
     when: 'A session lacks the settings that it was opened with, as behind a transaction pooler.',
@@ -119,7 +122,7 @@ export const ERROR_CODES = {
   'postgres.slot_held': { exit: 3, when: 'Another process reads the replication slot.' },
   'postgres.rewritten': {
     exit: 3,
-    when: 'ALTER TABLE changed rows that were copied already, which no log shows.',
+    when: 'DDL changed what rows that were copied already hold, which no log shows.',
   },
   'postgres.table_recreated': {
     exit: 3,

@@ -4,14 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../../core/errors.js'
-import {
-  type Column,
-  type ColumnType,
-  type TableId,
-  type TableSchema,
-  type TypeKind,
-  tableId,
-} from '../../core/model.js'
+import { type Column, type ColumnType, type TableSchema, type TypeKind, tableId } from '../../core/model.js'
 import { parseTablePatterns } from '../../core/table-pattern.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import type { ComputedColumn } from './generated.js'
@@ -76,7 +69,7 @@ export const definitionSql = (
 /** Estimates only, from what the catalog says: the functions for sizes wait for a table's lock. */
 const TABLES_SQL = `
 with recursive leaf(root, relid) as (
-  select oid, oid from pg_class where relkind = 'p' and not relispartition
+  select oid, oid from pg_class where relkind = 'p' and not relispartition and ($2::text is null or relname = $2)
   union all select l.root, i.inhrelid from leaf l join pg_inherits i on i.inhparent = l.relid),
 size(oid, rows, bytes) as (
   select c.oid, c.reltuples::float8, (c.relpages::float8 + coalesce(t.relpages, 0)) * current_setting('block_size')::float8
@@ -89,7 +82,7 @@ select c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
   ${definitionSql('c.oid')}
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-  and n.nspname <> 'tidemark' and not (c.relispartition)
+  and n.nspname <> 'tidemark' and not (c.relispartition) and ($1::text is null or (n.nspname = $1 and c.relname = $2))
 order by 2, 3`
 
 /** A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
@@ -118,20 +111,21 @@ export async function readTables(
   connection: PgConnection,
   options: PostgresOptions,
   server: ServerFacts,
-  only?: TableId,
+  only?: { readonly namespace: string; readonly name: string },
 ): Promise<CatalogTable[]> {
   const wanted = parseTablePatterns(options.tables)
   const excluded = parseTablePatterns(options['tables.exclude'] ?? [])
   const database = connection.options.database
-  const all = await connection.query(TABLES_SQL)
+  const all = await connection.query(TABLES_SQL, [only?.namespace ?? null, only?.name ?? null])
   const found = all.filter(([, namespace, name]) => {
     const table = { database, namespace: namespace!, name: name! }
-    if (only !== undefined && tableId(table.namespace, table.name) !== only) return false
     return wanted.some((p) => p.matches(table)) && !excluded.some((p) => p.matches(table))
   })
-  if (only === undefined) requireMatches(wanted, all, database, options)
+  if (only === undefined) {
+    requireMatches(wanted, all, database, options)
+    if (found.length === 0) throw noneLeft(options)
+  }
   const oids = found.map(([oid]) => oid!)
-  if (oids.length === 0 && only === undefined) throw nothingLeft(options)
   if (oids.length === 0) return []
   const columns = await connection.query(COLUMNS_SQL, [oids])
   const keys = await readKeys(connection, oids)
@@ -148,15 +142,6 @@ export async function readTables(
       server,
       computes: options['generated.columns'] === 'compute',
     })
-  })
-}
-
-function nothingLeft(options: PostgresOptions): TidemarkError {
-  const [tables, excluded] = [options.tables, options['tables.exclude'] ?? []].map((list) => [list].flat().join(', '))
-  return new TidemarkError('postgres.no_tables', {
-    message: `no table is left: everything in tables (${tables}) is in tables.exclude (${excluded}) too`,
-    fix: 'Narrow tables.exclude.',
-    at: 'source.tables.exclude',
   })
 }
 
@@ -177,6 +162,14 @@ function requireMatches(
         ? `The tables there are: ${exist.join(', ')}${named.length > 10 ? ', ...' : ''}.`
         : 'The database has no tables.',
     at: 'source.tables',
+  })
+}
+
+function noneLeft(options: PostgresOptions): TidemarkError {
+  return new TidemarkError('postgres.no_tables', {
+    message: `no table is left: tables.exclude (${[options['tables.exclude']].flat().join(', ')}) takes out everything that tables matches`,
+    fix: 'Narrow tables.exclude, or widen tables.',
+    at: 'source.tables.exclude',
   })
 }
 
@@ -378,6 +371,11 @@ export class TypeCache {
       }
       wanted = [...new Set(next)]
     }
+  }
+
+  /** False also for a type that load() did not find. */
+  has(oid: number): boolean {
+    return this.#types.has(oid)
   }
 
   columnType(oid: number, typmod: number): ColumnType {

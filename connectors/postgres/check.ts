@@ -7,8 +7,12 @@ import { keyKind, keyOrder } from './keys.js'
 import { connectionOf, type PostgresOptions } from './options.js'
 import { CHUNK_ROWS_HINT, tableName } from './plan.js'
 import { createSql, readPublication } from './publication.js'
+import { removeLeftovers } from './publication-owner.js'
 import { partitionNote, readiness } from './readiness.js'
 import { applicationName, dropSlot, ownedName, serverFacts, slotBlockers } from './setup.js'
+
+/** `drop` gives a process that is just ending this long to let go of the slot. */
+const DROP_WAIT_MS_MAX = 3_000
 
 type Context = ConnectorContext & Abortable
 
@@ -45,18 +49,19 @@ export function statusPostgres(options: PostgresOptions, context: Context): Prom
   return connected(options, context, (connection) => slot(connection, options, context.pipeline))
 }
 
+/** The slot first: while somebody reads it, the pipeline stays whole. */
 export function dropPostgres(options: PostgresOptions, context: Context): Promise<string[]> {
   return connected(options, context, async (connection) => {
+    const { pipeline, signal } = context
     const lines: string[] = []
-    const name = options['slot.name'] ?? ownedName(context.pipeline)
-    if (await dropSlot(connection, name, context.signal)) lines.push(`replication slot ${name}`)
-    const made = ownedName(context.pipeline)
+    const name = options['slot.name'] ?? ownedName(pipeline)
+    if (await dropSlot(connection, name, { signal, waitMs: DROP_WAIT_MS_MAX })) lines.push(`replication slot ${name}`)
+    if (options['publication.name'] !== undefined) return lines
+    const made = ownedName(pipeline)
     const [exists] = await connection.query('select 1 from pg_publication where pubname = $1', [made])
-    if (options['publication.name'] === undefined && exists !== undefined) {
-      await connection.query(`drop publication ${quoteIdent(made)}`)
-      lines.push(`publication ${made}`)
-    }
-    return lines
+    if (exists !== undefined) await connection.query(`drop publication ${quoteIdent(made)}`)
+    const removed = [...(exists === undefined ? [] : [made]), ...(await removeLeftovers(connection, pipeline))]
+    return [...lines, ...removed.map((publication) => `publication ${publication}`)]
   })
 }
 

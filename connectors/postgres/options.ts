@@ -145,7 +145,7 @@ const options = z.strictObject({
     .enum(['stop', 'ignore'])
     .default('stop')
     .describe(
-      'ALTER TABLE that rewrites rows which were copied already, or replaces a column: no log shows what became of their values. ignore: they did not change.',
+      'DDL past the log on what was copied already: rows rewritten, a column replaced, an enum label renamed, the publication changed. ignore: targets need nothing of it.',
     ),
   'heartbeat.interval': duration()
     .default(HEARTBEAT_MS_DEFAULT)

@@ -114,14 +114,13 @@ export function createSql({ name, tables, server }: Omit<PublicationOptions, 'gi
 
 /**
  * Makes the publication, or brings its tables up to date. `known`: tables of the checkpoint; one that is missing was
- * taken out, and its changes since are in no log. `keep`: runs of the same name may use it at the same time, so that
- * nothing is taken out.
+ * taken out, and its changes since are in no log. Tables that are captured no more are taken out last.
  */
 export async function preparePublication(
   connection: PgConnection,
-  options: PublicationOptions & { readonly known: ReadonlySet<TableId>; readonly keep: boolean },
+  options: PublicationOptions & { readonly known: ReadonlySet<TableId> },
 ): Promise<void> {
-  const { name, given, tables, known, keep } = options
+  const { name, given, tables, known } = options
   const found = await readPublication(connection, options)
   if (found === null) {
     if (given) throw failed(name, 'does not exist', createSql(options))
@@ -138,7 +137,7 @@ export async function preparePublication(
     if (given) throw failed(name, `lacks ${ids.join(', ')}`, fix)
     await change(connection, fix, fix)
   }
-  if (given || keep) return
+  if (given) return
   const extra = found.members.filter((m) => !tables.some((t) => memberOf([m], t)))
   if (extra.length === 0) return
   const list = extra.map((m) => `${quoteIdent(m.namespace)}.${quoteIdent(m.name)}`).join(', ')

@@ -3,12 +3,26 @@
  * schema of the snapshot; otherwise it is made of what the message carries.
  */
 import { TidemarkError } from '../../core/errors.js'
-import type { Column, TableId, TableSchema } from '../../core/model.js'
+import type { Column, ColumnType, TableId, TableSchema } from '../../core/model.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import { type CatalogTable, makeSchema, TypeCache } from './catalog.js'
 import type { Completion, ComputedColumn, GeneratedColumns } from './generated.js'
 import type { RelationMessage } from './pgoutput.js'
+import { generatedBefore, keyChanged } from './table-change.js'
 import type { TableWatch } from './watch.js'
+
+/** A type that nothing is known of any more: its text is all there is. */
+const UNKNOWN_TYPE: ColumnType = {
+  kind: 'other',
+  native: 'text',
+  base: 'text',
+  precision: null,
+  scale: null,
+  length: null,
+  element: null,
+  labels: null,
+  domain: null,
+}
 
 export interface RelationOptions {
   readonly connection: PgConnection
@@ -17,7 +31,7 @@ export interface RelationOptions {
   /** The captured table of this OID, as it was known last; undefined when it is not captured. */
   readonly known: (oid: number) => CatalogTable | undefined
   /** The table as the catalog shows it now. */
-  readonly read: (id: TableId) => Promise<CatalogTable | undefined>
+  readonly read: (table: TableSchema) => Promise<CatalogTable | undefined>
 }
 
 export class Relations {
@@ -28,9 +42,8 @@ export class Relations {
     this.#o = options
   }
 
-  /** The schema that rows of the relation come with; null when its table is not captured. */
-  async resolve(relation: RelationMessage): Promise<TableSchema | null> {
-    const { connection, watch, read } = this.#o
+  /** The schema that rows of the relation come with; null when its table is not captured. Most are known without a query. */
+  resolve(relation: RelationMessage): TableSchema | null | Promise<TableSchema> {
     const known = this.#o.known(relation.oid)
     if (known === undefined) return null
     const { schema } = known
@@ -40,20 +53,45 @@ export class Relations {
         fix: 'Rename it back, or capture it under its new name with a new pipeline.',
       })
     }
+    requireKey(relation, known)
+    const types = this.#typesOf(relation)
+    return (types && this.#unchanged(known, relation, types)) ?? this.#lookUp(known, relation)
+  }
+
+  /** null: some must be read first. */
+  #typesOf({ columns }: RelationMessage): readonly ColumnType[] | null {
+    if (!columns.every((c) => this.#types.has(c.typeOid))) return null
+    return columns.map((c) => this.#types.columnType(c.typeOid, c.typmod))
+  }
+
+  /** null: the log describes the table otherwise than the catalog did. */
+  #unchanged(table: CatalogTable, relation: RelationMessage, types: readonly ColumnType[]): TableSchema | null {
+    const logged = loggedColumns(table)
+    const same =
+      relation.columns.length === logged.length &&
+      logged.every((c, i) => c.name === relation.columns[i]!.name && c.type.native === types[i]!.native)
+    return same ? this.#completed(table.schema, logged, table.computed, (name) => name) : null
+  }
+
+  async #lookUp(known: CatalogTable, relation: RelationMessage): Promise<TableSchema> {
+    const { connection, watch, read } = this.#o
+    const { schema } = known
     await this.#types.load(
       connection,
       relation.columns.map((c) => `${c.typeOid}`),
     )
-    const types = relation.columns.map((c) => this.#types.columnType(c.typeOid, c.typmod))
-    await watch.look()
-    const now = (await read(schema.id)) ?? known
-    for (const table of [known, now]) {
-      const logged = loggedColumns(table)
-      const same =
-        relation.columns.length === logged.length &&
-        logged.every((c, i) => c.name === relation.columns[i]!.name && c.type.native === types[i]!.native)
-      if (same) return this.#completed(table.schema, logged, table.computed, (name) => name)
-    }
+    // A type that was dropped with its column is in no catalog any more.
+    const types = relation.columns.map((c) =>
+      this.#types.has(c.typeOid)
+        ? this.#types.columnType(c.typeOid, c.typmod)
+        : (watch.typeOf(schema.id, c.typeOid) ?? UNKNOWN_TYPE),
+    )
+    const unchanged = this.#unchanged(known, relation, types)
+    if (unchanged) return unchanged
+    await watch.lookAt(schema.id)
+    const now = (await read(schema)) ?? known
+    const current = this.#unchanged(now, relation, types)
+    if (current) return current
     const columns = relation.columns.map((c, i): Column => {
       const old = [...now.schema.columns, ...schema.columns].find(
         (o) => o.name === c.name && o.type.native === types[i]!.native,
@@ -63,12 +101,6 @@ export class Relations {
     const computed = this.#computable(now, columns)
     const whole = [...columns, ...now.schema.columns.filter((c) => computed.some(({ name }) => name === c.name))]
     const key = schema.key.map((i) => whole.findIndex((c) => c.name === schema.columns[i]!.name))
-    if (key.includes(-1)) {
-      throw new TidemarkError('postgres.identity_changed', {
-        message: `a key column of ${schema.id} was dropped or renamed while the pipeline ran`,
-        fix: 'Run `tidemark drop FILE`, empty the target and start anew: keys of events before and after differ.',
-      })
-    }
     const { database, namespace, name } = schema
     const then = (column: string) => this.#nameThen(schema.id, column, columns)
     return this.#completed(makeSchema({ database, namespace, name, columns: whole, key }), columns, computed, then)
@@ -111,14 +143,20 @@ export class Relations {
     const { id } = now.schema
     const has = (name: string) => columns.some((c) => c.name === this.#nameThen(id, name, columns))
     const lost = now.computes && loggedColumns(now).find((c) => !has(c.name) && watch.knew(id, c.name))
-    if (lost) {
-      throw new TidemarkError('postgres.generated_column', {
-        message: `column ${lost.name} of ${id} was a generated one until ALTER COLUMN ... DROP EXPRESSION: what it held before is in no log`,
-        fix: 'Take the table out of `tables`, run once, empty its target, and put it back: it is then copied anew.',
-      })
-    }
+    if (lost) throw generatedBefore(id, lost.name)
     return now.computed.filter(({ inputs }) => inputs.every(({ name }) => has(name)))
   }
+}
+
+/** The log flags what old rows are identified by; under FULL that is every column (1.10 h). */
+function requireKey({ columns, replicaIdentity }: RelationMessage, { schema }: CatalogTable): void {
+  if (replicaIdentity === 'f') return
+  const flagged = columns.filter((c) => c.isKey).map((c) => c.name)
+  const key = schema.key.map((i) => schema.columns[i]!.name)
+  // With no key there are only inserts: the server refuses the rest.
+  if (flagged.length === 0 && key.every((name) => columns.some((c) => c.name === name))) return
+  if (flagged.length !== key.length || !key.every((name) => flagged.includes(name)))
+    throw keyChanged(schema.id, key, flagged)
 }
 
 /** The columns that the log carries, in its order. */

@@ -70,7 +70,7 @@ export async function createSlot(
   options: SlotOptions,
 ): Promise<Position> {
   const { name, note } = options
-  if (await dropSlot(connection, name, options.signal)) note(`replication slot ${name} of an earlier start was dropped`)
+  if (await dropSlot(connection, name, options)) note(`replication slot ${name} of an earlier start was dropped`)
   const failover = server.version >= 170_000 ? ', false, true' : ''
   const sql = `select lsn::text from pg_create_logical_replication_slot(${quoteLiteral(name)}, 'pgoutput', false${failover})`
   return await watchingCreation(connection.options, options, async (making) => {
@@ -160,18 +160,32 @@ export async function slotBlockers(connection: PgConnection, except = 0): Promis
   return [...running, ...prepared].map(([text]) => text!)
 }
 
-/** Drops the slot if it exists; waits a moment for a holder that is just ending. */
-export async function dropSlot(connection: PgConnection, name: string, signal: AbortSignal): Promise<boolean> {
-  for (const deadline = Date.now() + SLOT_WAIT_MS_MAX; ; ) {
-    const [slot] = await connection.query(`select active_pid::text from pg_replication_slots where slot_name = $1`, [
-      name,
-    ])
+/** Drops the slot if it exists; waits a moment for a holder that is just ending, and names one that stays. */
+export async function dropSlot(
+  connection: PgConnection,
+  name: string,
+  { signal, waitMs = SLOT_WAIT_MS_MAX }: { readonly signal: AbortSignal; readonly waitMs?: number },
+): Promise<boolean> {
+  for (const deadline = Date.now() + waitMs; ; ) {
+    const [slot] = await connection.query(
+      `select s.active_pid::text, a.application_name from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
+       where s.slot_name = $1`,
+      [name],
+    )
     if (slot === undefined) return false
     try {
       await connection.query(`select pg_drop_replication_slot($1)`, [name])
       return true
     } catch (error) {
-      if (sqlState(error) !== '55006' || Date.now() > deadline) throw error
+      if (sqlState(error) !== '55006') throw error
+      const [pid, application] = slot
+      if (Date.now() > deadline && pid !== null) {
+        throw new TidemarkError('postgres.slot_held', {
+          message: `replication slot ${name} is being read by pid ${pid} of the server (${application || 'unknown'}); nothing was removed`,
+          fix: `Stop that process first, then run this again. If it is gone: SELECT pg_terminate_backend(${pid});`,
+          cause: error,
+        })
+      }
       await pauseForSlot(signal)
     }
   }

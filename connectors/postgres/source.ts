@@ -9,7 +9,7 @@ import { parseDurationMs } from '../../core/duration.js'
 import { TidemarkError } from '../../core/errors.js'
 import type { KeyRange } from '../../core/key.js'
 import type { Places } from '../../core/located-order.js'
-import type { Key, Position, TableId } from '../../core/model.js'
+import type { Key, Position, TableId, TableSchema } from '../../core/model.js'
 import type {
   Abortable,
   ChunkSession,
@@ -28,7 +28,7 @@ import { keyOrder, locateKeys } from './keys.js'
 import { Monitor } from './monitor.js'
 import { connectionOf, type PostgresOptions } from './options.js'
 import { planKeys } from './plan.js'
-import { preparePublication } from './publication.js'
+import { PipelinePublication } from './publication-owner.js'
 import { partitionNote, readiness } from './readiness.js'
 import { Relations } from './relations.js'
 import { SourceServer } from './server.js'
@@ -54,7 +54,7 @@ export class PostgresSource implements Source {
   readonly #options: PostgresOptions
   readonly #pipeline: string
   #slot: string
-  readonly #publication: string
+  #publication!: PipelinePublication
   #context!: OpenContext
   #home!: SourceServer
   #control!: PgConnection
@@ -75,7 +75,6 @@ export class PostgresSource implements Source {
     this.#options = options
     this.#pipeline = pipeline
     this.#slot = options['slot.name'] ?? ownedName(pipeline)
-    this.#publication = options['publication.name'] ?? ownedName(pipeline)
   }
 
   get #connection() {
@@ -85,10 +84,14 @@ export class PostgresSource implements Source {
   async open(context: OpenContext): Promise<SourceOpen> {
     this.#context = context
     // Runs without a checkpoint may overlap, so each has a slot name of its own.
-    if (!context.durable) this.#slot = `${this.#slot.slice(0, 50)}_${randomBytes(4).toString('hex')}`
+    const suffix = context.durable ? null : randomBytes(4).toString('hex')
+    if (suffix !== null) this.#slot = `${this.#slot.slice(0, 50)}_${suffix}`
+    this.#publication = new PipelinePublication(this.#options['publication.name'], this.#pipeline, suffix)
     const home = await SourceServer.connect(this.#connection, context)
     this.#home = home
     this.#control = home.control
+    // Queries of the catalog are estimated far too high: compiling them would take longer than running them.
+    await this.#control.query('set jit = off')
     this.#marksConnection = await home.connect(context)
     this.#marks = new DurableMark(this.#marksConnection)
     this.#monitor = new Monitor(() => home.connect(context))
@@ -99,7 +102,13 @@ export class PostgresSource implements Source {
     this.#watch = new TableWatch(
       this.#control,
       read.map(({ oid, schema: { id, namespace, name } }) => ({ oid, id, namespace, name })),
-      { ignoreRewrites: this.#options['table.rewrites'] === 'ignore', note: context.note },
+      {
+        version: this.#server.version,
+        publication: this.#publication.name,
+        without: generatedLeftOut(this.#options, this.#server),
+        ignoreRewrites: this.#options['table.rewrites'] === 'ignore',
+        note: context.note,
+      },
     )
     await this.#watch.resume(context.known)
     this.#generated = new GeneratedColumns(() => home.connect(context))
@@ -108,24 +117,15 @@ export class PostgresSource implements Source {
       watch: this.#watch,
       generated: this.#generated,
       known: (oid) => this.#catalog.get(oid),
-      read: (id) => this.#read(id),
+      read: (schema) => this.#read(schema),
     })
     const tables = read.map((table) => this.#named(table))
     const problems = await readiness(this.#control, this.#options, this.#server, tables)
     const first = problems.find((p) => p.level === 'problem')
     if (first)
       throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
-    const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
-    if (roots.length > 0) context.note(partitionNote(roots).message)
-    for (const table of tables) {
-      this.#catalog.set(table.oid, table)
-      const { generatedDropped, schema } = table
-      if (generatedDropped.length > 0) {
-        context.note(
-          `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out, because the log lacks them; generated.columns: compute brings them`,
-        )
-      }
-    }
+    for (const table of tables) this.#catalog.set(table.oid, table)
+    for (const line of leftOut(tables)) context.note(line)
     const [[xid, version, limit]] = (await this.#control.query(
       `select pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
         (select setting from pg_settings where name = 'wal_sender_timeout')`,
@@ -143,15 +143,12 @@ export class PostgresSource implements Source {
   }
 
   async prepare(_options: Abortable): Promise<void> {
-    const { durable, known } = this.#context
-    await preparePublication(this.#control, {
-      name: this.#publication,
+    await this.#publication.prepare(this.#control, {
       tables: [...this.#catalog.values()],
       server: this.#server,
-      given: this.#options['publication.name'] !== undefined,
-      known: new Set(known.keys()),
-      keep: !durable,
+      known: new Set(this.#context.known.keys()),
     })
+    if (!this.#context.first) await this.#watch.joined()
   }
 
   async createLog({ signal }: Abortable): Promise<Position> {
@@ -183,7 +180,7 @@ export class PostgresSource implements Source {
     this.#tail = new PostgresTail({
       connection: this.#connection,
       slot: this.#slot,
-      publication: this.#publication,
+      publication: this.#publication.name,
       messages: this.#server.version >= 140_000,
       xidBase: this.#xidBase,
       walSenderTimeoutMs: this.#walSenderTimeoutMs,
@@ -218,7 +215,8 @@ export class PostgresSource implements Source {
   }
 
   async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
-    const table = await this.#read(id)
+    const known = [...this.#catalog.values()].find(({ schema }) => schema.id === id)
+    const table = known && (await this.#read(known.schema))
     if (table === undefined) {
       throw new TidemarkError('postgres.table_gone', {
         message: `table ${id} was dropped or renamed while its rows were being read`,
@@ -229,8 +227,8 @@ export class PostgresSource implements Source {
     return toSourceTable(table)
   }
 
-  async #read(id: TableId): Promise<CatalogTable | undefined> {
-    const [table] = await readTables(this.#control, this.#options, this.#server, id)
+  async #read(schema: TableSchema): Promise<CatalogTable | undefined> {
+    const [table] = await readTables(this.#control, this.#options, this.#server, schema)
     return table && this.#named(table)
   }
 
@@ -288,8 +286,28 @@ export class PostgresSource implements Source {
     await this.#tail?.close()
     await this.#monitor?.close()
     await this.#generated?.close()
+    await this.#publication?.close()
     for (const c of [this.#marksConnection, this.#control]) await c?.close()
   }
+}
+
+/** What of the tables is not copied, for people. */
+function leftOut(tables: readonly CatalogTable[]): string[] {
+  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+  const generated = tables.filter((t) => t.generatedDropped.length > 0)
+  return [
+    ...(roots.length > 0 ? [partitionNote(roots).message] : []),
+    ...generated.map(
+      ({ schema, generatedDropped }) =>
+        `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out, because the log lacks them; generated.columns: compute brings them`,
+    ),
+  ]
+}
+
+/** Kinds of generated columns, as in pg_attribute.attgenerated, that no row has. */
+function generatedLeftOut(options: PostgresOptions, { generatedInLog }: ServerFacts): string[] {
+  if (options['generated.columns'] === 'compute') return []
+  return generatedInLog ? ['v'] : ['s', 'v']
 }
 
 function toSourceTable(catalog: CatalogTable): PgTable {

@@ -36,7 +36,7 @@ const XLOG_DATA = 0x77
 const KEEPALIVE = 0x6b
 
 /** The schema of a relation as the log describes it; null when the table is not captured. */
-export type RelationResolver = (relation: RelationMessage) => Promise<TableSchema | null>
+export type RelationResolver = (relation: RelationMessage) => TableSchema | null | Promise<TableSchema>
 
 export interface TailOptions {
   readonly connection: PgOptions
@@ -296,15 +296,23 @@ export class PostgresTail {
     if (known?.schema && known.identity !== message.replicaIdentity) {
       throw new TidemarkError('postgres.identity_changed', {
         message: `the REPLICA IDENTITY of ${known.schema.id} was changed while the pipeline ran`,
-        fix: `Set it back, or run \`tidemark drop FILE\` and start anew: keys of events before and after differ.`,
+        fix: 'Set it back, or run `tidemark drop FILE` and start anew: keys of events before and after differ.',
       })
     }
-    // The schema is looked up on another connection; nothing is decoded meanwhile.
+    const learn = (schema: TableSchema | null) =>
+      this.#relations.set(message.oid, { text, identity: message.replicaIdentity, schema })
+    const resolved = this.#o.resolve(message)
+    if (!(resolved instanceof Promise)) {
+      learn(resolved)
+      return
+    }
+    // The schema is looked up on another connection; nothing is decoded meanwhile, and what was decoded must not wait.
+    this.#drained()
     this.#backlog = []
     this.#stream?.pause()
-    this.#o.resolve(message).then(
+    resolved.then(
       (schema) => {
-        this.#relations.set(message.oid, { text, identity: message.replicaIdentity, schema })
+        learn(schema)
         this.#replay()
       },
       (thrown) => this.#queue.fail(toError(thrown)),

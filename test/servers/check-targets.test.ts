@@ -33,7 +33,7 @@ t.test('a pipeline whose tables are all excluded has one plain mistake', async (
     pipeline: { name: db.name },
   })
   const checked = await runTidemark(t, ['check', file])
-  t.match(checked, { code: 3, stdout: /no table is left: everything in tables \(public\.\*\) is in tables\.exclude/ })
+  t.match(checked, { code: 3, stdout: /no table is left: tables\.exclude \(/ })
   t.notMatch(checked.stdout, 'CREATE PUBLICATION')
   const synced = await runTidemark(t, ['sync', file, '--once'])
   t.match(synced, { code: 2, stderr: /error postgres\.no_tables: no table is left/ })

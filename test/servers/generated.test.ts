@@ -223,7 +223,7 @@ t.test('what cannot be computed is refused or stops, and DROP EXPRESSION is seen
   await source.query('update t set n = 3; alter table t alter g drop expression; update t set g = 7')
   const gone = await runTidemark(t, ['sync', file, '--until-caught-up'])
   t.equal(gone.code, 3, gone.stderr)
-  t.match(gone.stderr, /column g of public\.t was a generated one until ALTER COLUMN \.\.\. DROP EXPRESSION/)
+  t.match(gone.stderr, /column g of public\.t was a generated one.*ALTER COLUMN \.\.\. DROP EXPRESSION/)
 })
 
 t.test('ALTER TABLE while the pipeline runs', async (t) => {
@@ -263,7 +263,9 @@ t.test('values without a sink that would round them, and rows from before a rena
   await source.query(
     'update t set a = 5; update t set n = 4; alter table t rename a to b; alter table t rename n to a; update t set b = 6, a = 9',
   )
-  const caught = await runTidemark(t, ['sync', file, '--until-caught-up'])
+  // Lines have no columns under whose names old values would stay.
+  const ignore = ['--set', 'source.table.rewrites=ignore']
+  const caught = await runTidemark(t, ['sync', file, '--until-caught-up', ...ignore])
   t.equal(caught.code, 0, caught.stderr)
   const rows = caught.stdout
     .trim()

@@ -89,7 +89,7 @@ async function readFrom(db: TestDatabase, position: Position): Promise<LogBatch[
     xidBase: BigInt((await db.query('select pg_snapshot_xmax(pg_current_snapshot())::text as x'))[0]!.x!),
     walSenderTimeoutMs: 0,
     verify: () => {},
-    resolve: async ({ name, columns }) => {
+    resolve: ({ name, columns }) => {
       if (name === 'other') return null
       const text = `${name} ${columns.map((c) => c.name)}`
       const schema =
