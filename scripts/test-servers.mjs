@@ -10,7 +10,7 @@ const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
 
 const VERSIONS = ['15', '18', '13', '16']
 const JOBS = 2
-const FILE_TIMEOUT_SECONDS = 600
+const FILE_TIMEOUT_SECONDS = 1_200
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const note = (line) => console.error(`test:servers: ${line}`)
