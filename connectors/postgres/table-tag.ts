@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { ColumnType, TableId } from '../../core/model.js'
 import { type PgConnection, parseLsn } from '../../drivers/postgres.js'
-import { TypeCache } from './catalog.js'
+import { TypeCache } from './column-types.js'
 
 /** OIDs from here on belong to what users make. */
 const USER_OID_MIN = 16_384
