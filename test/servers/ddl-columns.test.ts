@@ -45,7 +45,6 @@ t.test('a rewrite behind a TRUNCATE stops; a TRUNCATE by itself goes on', async 
   await copy.source.query('insert into x select i, i from generate_series(1, 50) i')
   await copy.source.query('alter table x alter v type int using v * 10')
   await copy.source.query('insert into x values (1000, 1)')
-  await copy.target.query('alter table x alter v type int')
   await stops(t, copy, 3, /ALTER TABLE rewrote its rows/)
 })
 
