@@ -35,6 +35,8 @@ const OUT_BYTES_MAX = 128 * 1024
 const WRITE_BYTES_MAX = 128 * 1024
 /** A source transaction up to this size is committed whole; a larger one in parts, each with its place in the checkpoint. */
 export const TRANSACTION_BYTES_WHOLE_MAX = 64 * 1024 * 1024
+/** An idle sink commits what waits at once, but no sooner after the last commit than this, or than that took twice over. */
+const COMMIT_GAP_MS = 10
 /** How often a position that moved without data is committed, so that the source may forget. */
 const IDLE_CHECKPOINT_MS = 10_000
 /** How long a clean stop waits for the end of the transaction it is in. */
@@ -97,6 +99,7 @@ export class PipelineRun {
   #stopping = false
   #forced = false
   #committed: { position: Position; at: number } | null = null
+  #commitAllowedAt = 0
   /** caught-up: ordinals that a committed checkpoint must have reached. */
   #targets: bigint[] = []
   /** caught-up: the last chunk of this run has yet to finish, or its target is being asked for. */
@@ -346,6 +349,7 @@ export class PipelineRun {
     const out = this.#out
     let since: number | null = null
     let uncommitted = 0
+    let nap: Promise<true> | null = null
     for (;;) {
       const batches: ChangeBatch[] = []
       let barrier: Barrier | null = null
@@ -378,12 +382,22 @@ export class PipelineRun {
         if (this.#reached(barrier)) return 'done'
         continue
       }
+      const early = this.#commitAllowedAt - clock.now()
       const due =
-        out.length === 0 ||
+        (out.length === 0 && early <= 0) ||
         uncommitted >= commitBytesMax ||
         (since !== null && clock.now() - since >= checkpointIntervalMs)
       if (since !== null && due) this.#want()
-      if (out.length === 0 && !(await out.readable())) return 'stopped'
+      if (out.length > 0) continue
+      const more = [out.readable()]
+      if (since !== null && !due) {
+        nap ??= clock.sleep(early, signal).then(() => {
+          nap = null
+          return true
+        })
+        more.push(nap)
+      }
+      if (!(await Promise.race(more))) return 'stopped'
     }
   }
 
@@ -482,6 +496,7 @@ export class PipelineRun {
   }
 
   async #commit({ checkpoint }: Barrier): Promise<void> {
+    const begun = this.#o.clock.now()
     step('checkpoint.before-commit')
     const kept = await this.#save(checkpoint)
     step('checkpoint.committed')
@@ -489,6 +504,7 @@ export class PipelineRun {
     step('checkpoint.released')
     const now = this.#o.clock.now()
     this.#committed = { position: checkpoint.position, at: now }
+    this.#commitAllowedAt = now + Math.max(COMMIT_GAP_MS, 2 * (now - begun))
     this.#o.metrics.committed(checkpoint.position, now)
   }
 

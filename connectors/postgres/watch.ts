@@ -39,6 +39,7 @@ export class TableWatch {
   readonly #o: WatchOptions
   readonly #tables: readonly Captured[]
   readonly #known = new Map<TableId, TableTag>()
+  readonly #texts = new WeakMap<TableTag, string>()
   readonly #pending = new Map<TableId, Pending>()
   /** Tables that are gone, so that it is said once. */
   readonly #gone = new Set<TableId>()
@@ -55,7 +56,11 @@ export class TableWatch {
   /** What checkpoints keep; null before the table was looked at. */
   tag(id: TableId): string | null {
     const tag = this.#known.get(id)
-    return tag === undefined ? null : JSON.stringify(tag)
+    if (tag === undefined) return null
+    // Asked for by every checkpoint.
+    const text = this.#texts.get(tag) ?? JSON.stringify(tag)
+    this.#texts.set(tag, text)
+    return text
   }
 
   /** The name that a column had when it was known last, where it has another one now. */
