@@ -9,6 +9,8 @@ import { type PgConnection, quoteIdent, sqlState } from '../../drivers/postgres.
 import type { CatalogTable, ServerFacts } from './catalog.js'
 import { tableName } from './plan.js'
 
+const UNIQUE_VIOLATION = '23505'
+
 export interface PublicationOptions {
   readonly name: string
   readonly tables: readonly CatalogTable[]
@@ -148,6 +150,14 @@ async function change(connection: PgConnection, sql: string, fix: string): Promi
   try {
     await connection.query(sql)
   } catch (error) {
+    if (sqlState(error) === UNIQUE_VIOLATION) {
+      throw new TidemarkError('postgres.publication', {
+        message: `the publication is being made by another session: ${(error as Error).message}`,
+        fix: 'An earlier start may still wait for a synchronous standby (SELECT pid, query FROM pg_stat_activity). Try again when it is over.',
+        retriable: true,
+        cause: error,
+      })
+    }
     if (sqlState(error) !== '42501') throw error
     const { user, database } = connection.options
     throw new TidemarkError('postgres.publication', {

@@ -3,6 +3,7 @@ import type { Finding } from '../../core/define.js'
 import { type PgConnection, quoteIdent } from '../../drivers/postgres.js'
 import type { CatalogTable, ServerFacts } from './catalog.js'
 import type { PostgresOptions } from './options.js'
+import { partitionIdentities } from './partitions.js'
 import { tableName } from './plan.js'
 
 const VERSION_MIN = 130_000
@@ -24,6 +25,7 @@ export async function readiness(
   return [
     ...(await serverReady(connection, server)),
     ...tables.flatMap((table) => tableReady(table, options)),
+    ...(await partitionIdentities(connection, tables)),
     ...(await grants(connection, tables)),
   ]
 }

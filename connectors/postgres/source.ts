@@ -27,6 +27,7 @@ import { GeneratedColumns } from './generated.js'
 import { keyOrder, locateKeys } from './keys.js'
 import { Monitor } from './monitor.js'
 import { connectionOf, type PostgresOptions } from './options.js'
+import { partitionIdentities } from './partitions.js'
 import { planKeys } from './plan.js'
 import { PipelinePublication } from './publication-owner.js'
 import { partitionNote, readiness } from './readiness.js'
@@ -279,6 +280,8 @@ export class PostgresSource implements Source {
   /** Makes the log move in this database, so that positions advance while captured tables are idle (T60). */
   async heartbeat(_options: Abortable): Promise<void> {
     await this.#watch.look()
+    const [partition] = await partitionIdentities(this.#control, [...this.#catalog.values()])
+    if (partition) throw new TidemarkError('postgres.identity_changed', { ...partition, at: 'source.tables' })
     await this.#control.query(`select pg_logical_emit_message(false, 'tidemark', '')`)
   }
 

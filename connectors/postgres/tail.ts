@@ -376,9 +376,16 @@ export class PostgresTail {
   }
 }
 
-/** An old key arrives with NULL for every other column, which were not sent. */
+/** An old key arrives with NULL for every other column, which were not sent. A partition may send another key than its root's. */
 function keyOnly(schema: TableSchema, row: Row): Row {
-  return row.map((value, i) => (schema.key.includes(i) ? value : undefined))
+  return row.map((value, i) => {
+    if (!schema.key.includes(i)) return undefined
+    if (value !== null) return value
+    throw new TidemarkError('postgres.identity_changed', {
+      message: `a change of ${schema.id} carries an old key without ${schema.columns[i]!.name}: a partition has a REPLICA IDENTITY of its own`,
+      fix: 'See `tidemark check FILE` for the partition. Rows that this change should have found are still in the target: run `tidemark drop FILE`, empty it and start anew.',
+    })
+  })
 }
 
 /** Under FULL the old row has what the new one leaves out. */

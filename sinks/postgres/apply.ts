@@ -9,7 +9,7 @@ import { copyIn } from '../../drivers/postgres-copy.js'
 import { Fold, type FoldedChange, type Move } from './fold.js'
 import { applyKeyless } from './keyless.js'
 import type { Statement, TablePlan } from './plan.js'
-import { isBadRow, refused, rowMissing, UNIQUE_VIOLATION } from './refusal.js'
+import { isBadRow, refused, rowMissing, rowsSwallowed, UNIQUE_VIOLATION } from './refusal.js'
 import { copyText, type SqlRow } from './values.js'
 
 /** Below this, a COPY with its savepoint costs more than a statement. */
@@ -98,7 +98,8 @@ export class Applier {
     if (upserts.length === 0) return
     if (onlyInserts && upserts.length >= COPY_ROWS_MIN && (await this.insertByCopy(plan, upserts))) return
     const rows = sorted(plan, upserts)
-    await this.run(plan, plan.upsert(rows), { rows, retry: (some) => plan.upsert(some) })
+    const count = await this.run(plan, plan.upsert(rows), { rows, retry: (some) => plan.upsert(some) })
+    if (plan.upsertCounts && count !== rows.length) throw rowsSwallowed(plan.name.sql, rows.length - count)
   }
 
   async #move(plan: TablePlan, moves: readonly Move[]): Promise<void> {
@@ -132,7 +133,8 @@ export class Applier {
     }
     await this.#connection.query('SAVEPOINT tidemark_copy')
     try {
-      await copyIn(this.#connection, plan.copySql, [copyText(rows)])
+      const count = await copyIn(this.#connection, plan.copySql, [copyText(rows)])
+      if (count !== rows.length) throw rowsSwallowed(plan.name.sql, rows.length - count)
     } catch (error) {
       if (sqlState(error) !== UNIQUE_VIOLATION) throw refused(error, plan.name.sql, null)
       await this.#connection.query('ROLLBACK TO SAVEPOINT tidemark_copy')

@@ -144,13 +144,16 @@ async function missingRights(connection: PgConnection, schema: string, sql: stri
     `SELECT to_regclass($1) IS NOT NULL,
        CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(n.oid, 'CREATE') END,
        n.oid IS NULL, COALESCE((SELECT bool_and(has_table_privilege(to_regclass($1), p))
-         FROM unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE','TRUNCATE']) p), false)
+         FROM unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE','TRUNCATE']) p), false),
+       COALESCE(row_security_active(to_regclass($1)), false)
      FROM (SELECT $2::name AS name) w LEFT JOIN pg_namespace n ON n.nspname = w.name`,
     [sql, schema],
   )
-  const [exists, mayCreate, newSchema, mayWrite] = row!
-  if (exists === 't' ? mayWrite === 't' : mayCreate === 't') return null
+  const [exists, mayCreate, newSchema, mayWrite, hidden] = row!
   const problem = (message: string, fix: string): Finding => ({ level: 'problem', subject: sql, message, fix })
+  if (exists === 't' && mayWrite === 't' && hidden === 't')
+    return problem('its row security policies apply to this user', `ALTER ROLE ${user} BYPASSRLS;`)
+  if (exists === 't' ? mayWrite === 't' : mayCreate === 't') return null
   if (exists === 't') {
     const fix = `GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ${sql} TO ${user};`
     return problem('this user may not write to it', fix)

@@ -49,6 +49,11 @@ export class TablePlan {
     this.#deleteSql = `DELETE FROM ${name.sql} AS t USING ${this.#keyRows(1)} WHERE ${this.#sameKey}`
   }
 
+  /** True: upsert() touches every row it is given, so that its count tells whether all were kept. */
+  get upsertCounts(): boolean {
+    return this.#upsertSql.includes(' DO UPDATE SET ')
+  }
+
   get keyless(): boolean {
     return this.#key.length === 0
   }

@@ -46,3 +46,10 @@ export function rowMissing(table: string, key: string): TidemarkError {
     fix: 'Something else deleted it from the target. Put the row back, or drop the pipeline and load the table anew.',
   })
 }
+
+export function rowsSwallowed(table: string, count: number): TidemarkError {
+  return new TidemarkError('sink.constraints', {
+    message: `${table} took ${count} of the rows written to it without keeping them: a trigger or a rule of the target drops them`,
+    fix: 'Remove it from the target; nothing after the last checkpoint was written.',
+  })
+}

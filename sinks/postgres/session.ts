@@ -193,6 +193,7 @@ async function configure(connection: PgConnection, options: PostgresSinkOptions)
        WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false);
      SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS};
      SET lock_timeout = ${Math.ceil(options['lock.timeout'])};
+     SET default_transaction_read_only = off;
      SET default_transaction_isolation = 'read committed';
      SET default_transaction_deferrable = off;
      SET jit = off`,
