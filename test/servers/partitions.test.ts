@@ -58,6 +58,23 @@ t.test('a partition that is attached while the pipeline runs is looked at', asyn
   t.match(stderr, /postgres\.identity_changed: .*its partition public\.x2/)
 })
 
+t.test(
+  '1.10 h an old key that lacks a column stops at once, before anybody has looked at the new partition',
+  async (t) => {
+    const copy = await copied(t, {
+      sql: `${ROOT} alter table x1 replica identity full`,
+      source: { 'heartbeat.interval': '1h' },
+    })
+    const sync = startTidemark(t, ['sync', copy.file])
+    await sync.line(/streaming, /)
+    await copy.source.query(`create table x2 partition of x for values in (2); insert into x values (20, 2, 20, 'new')`)
+    await copy.source.query('delete from x where id = 20')
+    const { code, stderr } = await sync.exit()
+    t.equal(code, 3, stderr)
+    t.match(stderr, /postgres\.identity_changed: .*carries an old key without u/)
+  },
+)
+
 t.test('a trigger that drops rows of the target stops the pipeline', async (t) => {
   const copy = await copied(t)
   await copy.target.query(`create function drop_row() returns trigger language plpgsql as 'begin return null; end';
