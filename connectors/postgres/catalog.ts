@@ -20,7 +20,6 @@ export interface CatalogTable {
   readonly kind: string
   /** d, n, f, i as in pg_class.relreplident. */
   readonly identity: string
-  readonly hasPrimaryKey: boolean
   /** Why the key that the table has cannot be used, null otherwise; the table then counts as keyless. */
   readonly keyProblem: string | null
   /** Columns left out because the log leaves them out. */
@@ -212,7 +211,6 @@ function catalogTable(
     schema,
     kind: kind!,
     identity: identity!,
-    hasPrimaryKey: primary !== undefined,
     keyProblem,
     generatedDropped: dropped.map((a) => a[2]!),
     computed: computed.map((a) => computedColumn(a, attributes, types)),

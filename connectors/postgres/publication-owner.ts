@@ -54,7 +54,9 @@ export class PipelinePublication {
     try {
       const connection = await connectPg(options, { signal: AbortSignal.timeout(DROP_MS_MAX) })
       await connection.query(`drop publication if exists ${quoteIdent(this.name)}`).finally(() => connection.close())
-    } catch {}
+    } catch {
+      // The next run of this name or `tidemark drop` removes it.
+    }
   }
 }
 
