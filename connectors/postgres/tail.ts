@@ -5,7 +5,7 @@
  */
 import { Channel } from '../../core/channel.js'
 import { TidemarkError, toError } from '../../core/errors.js'
-import type { Change, Position, Row, TableSchema, TxnRef } from '../../core/model.js'
+import type { Change, Position, TableSchema, TxnRef } from '../../core/model.js'
 import type { Abortable, LogBatch, LogItem } from '../../core/source.js'
 import type { PgOptions } from '../../drivers/postgres.js'
 import {
@@ -13,6 +13,8 @@ import {
   ReplicationStream,
   STATUS_INTERVAL_MS_MAX,
 } from '../../drivers/postgres-replication.js'
+import { DATA_HEADER_BYTES, decodeChange, placeOf } from './log-change.js'
+import { LogCursor } from './log-cursor.js'
 import {
   decodeBegin,
   decodeCommit,
@@ -22,16 +24,14 @@ import {
   type RelationMessage,
   TupleReader,
 } from './pgoutput.js'
-import { formatPosition, type LogPlace, parsePosition } from './position.js'
+import { formatPosition, parsePosition } from './position.js'
 
 /** A batch closes at this size even when more data is at hand. */
 const BATCH_BYTES = 128 * 1024
-/** Batches that wait for the consumer. */
-const QUEUE_BYTES_MAX = 2 * 1024 * 1024
+/** Batches that wait for the consumer: few, because rows that outlive a collection of young objects cost more than their decoding. */
+const QUEUE_BYTES_MAX = 256 * 1024
 /** Positions that moved without data are passed on at most this often. */
 const IDLE_ADVANCE_MS = 50
-/** XLogData: kind, start, end, time. */
-const DATA_HEADER_BYTES = 25
 const XLOG_DATA = 0x77
 const KEEPALIVE = 0x6b
 
@@ -59,15 +59,6 @@ interface Relation {
   readonly schema: TableSchema | null
 }
 
-interface Transaction {
-  readonly ref: TxnRef
-  readonly finalLsn: bigint
-  readonly xid: bigint
-  rows: number
-  /** Row messages that a run before this one delivered. */
-  skip: number
-}
-
 export class PostgresTail {
   readonly #o: TailOptions
   readonly #queue = new Channel<LogBatch>({ bytesMax: QUEUE_BYTES_MAX })
@@ -75,10 +66,7 @@ export class PostgresTail {
   readonly #tuples = new TupleReader()
   #stream: ReplicationStream | null = null
   #released = 0n
-  #completed = 0n
-  #inside: LogPlace['inside'] = null
-  #transaction: Transaction | null = null
-  #xid: bigint
+  readonly #cursor: LogCursor
   #items: LogItem[] = []
   #open: { txn: TxnRef; schema: TableSchema; changes: Change[]; bytes: number } | null = null
   #bytes = 0
@@ -89,7 +77,7 @@ export class PostgresTail {
 
   constructor(options: TailOptions) {
     this.#o = options
-    this.#xid = options.xidBase
+    this.#cursor = new LogCursor(options.xidBase)
   }
 
   /** Connects and lets the server send, into the bounded queue. null: makes a temporary slot; returns where it begins. */
@@ -97,9 +85,8 @@ export class PostgresTail {
     position: Position | null,
     { signal, making }: Abortable & { readonly making?: (pid: number) => void },
   ): Promise<Position> {
-    const { completed, inside } = position === null ? { completed: 0n, inside: null } : parsePosition(position)
-    this.#completed = completed
-    this.#inside = inside
+    const cursor = this.#cursor
+    cursor.start(position)
     const { connection, slot, publication, messages, walSenderTimeoutMs: limit } = this.#o
     const statusIntervalMs =
       limit === 0 ? STATUS_INTERVAL_MS_MAX : Math.min(STATUS_INTERVAL_MS_MAX, Math.ceil(limit / 3))
@@ -108,7 +95,7 @@ export class PostgresTail {
     const from = {
       slot,
       publication,
-      from: completed,
+      from: cursor.completed,
       messages,
       temporary,
       statusIntervalMs,
@@ -118,7 +105,8 @@ export class PostgresTail {
     this.#stream = await ReplicationStream.start(connection, from, handlers, signal)
     this.#stream.release(this.#released)
     this.#stream.failed.catch((error) => this.#queue.fail(toError(error)))
-    if (this.#completed < this.#stream.from) this.#completed = this.#stream.from
+    const { inside } = cursor.place
+    if (cursor.completed < this.#stream.from) cursor.completed = this.#stream.from
     return formatPosition({ completed: this.#stream.from, inside })
   }
 
@@ -167,7 +155,7 @@ export class PostgresTail {
       case MESSAGE.delete:
         return this.#row(b)
       case MESSAGE.begin:
-        return this.#begin(b)
+        return this.#cursor.begin(decodeBegin(b, DATA_HEADER_BYTES))
       case MESSAGE.commit:
         return this.#commit(b)
       case MESSAGE.relation:
@@ -183,69 +171,29 @@ export class PostgresTail {
     }
   }
 
-  #begin(b: Buffer): void {
-    const { finalLsn, tsUs, xid: short } = decodeBegin(b, DATA_HEADER_BYTES)
-    const xid = this.#widen(short)
-    // The commit record starts at finalLsn: that is the transaction's place among all commits.
-    const ref: TxnRef = { ordinal: finalLsn, previous: this.#completed, tsUs, xid }
-    this.#transaction = { ref, finalLsn, xid, rows: 0, skip: 0 }
-    const inside = this.#inside
-    if (inside === null || finalLsn < inside.finalLsn) return
-    if (finalLsn !== inside.finalLsn || xid !== inside.xid) {
-      throw new TidemarkError('postgres.position_lost', {
-        message: `the checkpoint lies inside transaction ${inside.xid}, but the log goes on with transaction ${xid}`,
-        fix: 'The server is not the one the checkpoint was made with, or it was restored. Run `tidemark drop FILE` and start anew.',
-      })
-    }
-    this.#transaction.skip = inside.rows
-    this.#inside = null
-  }
-
   #commit(b: Buffer): void {
-    this.#completed = decodeCommit(b, DATA_HEADER_BYTES).endLsn
-    this.#transaction = null
+    this.#cursor.commit(decodeCommit(b, DATA_HEADER_BYTES).endLsn)
     this.#moved = true
   }
 
-  /** Nothing that committed before `walEnd` is still to come, unless a transaction is being sent. */
   #keepalive(walEnd: bigint): void {
-    if (this.#transaction !== null || walEnd <= this.#completed) return
-    this.#completed = walEnd
-    if (this.#inside !== null && walEnd > this.#inside.finalLsn) this.#inside = null
+    if (!this.#cursor.keepalive(walEnd)) return
     this.#idleTimer ??= setTimeout(() => {
       this.#idleTimer = null
-      if (this.#transaction !== null || this.#backlog !== null) return
+      if (this.#cursor.transaction !== null || this.#backlog !== null) return
       this.#moved = true
       this.#close()
     }, IDLE_ADVANCE_MS)
   }
 
-  /** 32-bit xids are the low half of one near the last one seen. */
-  #widen(short: number): bigint {
-    const span = 1n << 32n
-    let xid = (this.#xid & ~(span - 1n)) | BigInt(short)
-    if (xid > this.#xid + span / 2n && xid >= span) xid -= span
-    else if (xid + span / 2n < this.#xid) xid += span
-    if (xid > this.#xid) this.#xid = xid
-    return xid
-  }
-
-  /** True when the message is to be delivered; counts it either way. */
-  #count(): Transaction | null {
-    const transaction = this.#transaction
-    if (transaction === null)
-      throw new TidemarkError('core.bug', { message: 'a row message came outside a transaction' })
-    return ++transaction.rows <= transaction.skip ? null : transaction
-  }
-
   #row(b: Buffer): void {
-    const transaction = this.#count()
+    const transaction = this.#cursor.count()
     if (transaction === null) return
     const relation = this.#relations.get(b.readUInt32BE(DATA_HEADER_BYTES + 1))
     if (relation === undefined) throw new TidemarkError('core.bug', { message: 'a row came before its relation' })
     const { schema } = relation
     if (schema === null) return
-    const change = this.#decode(b, schema)
+    const change = decodeChange(b, schema, this.#tuples)
     const open = this.#open
     const bytes = b.length - DATA_HEADER_BYTES
     this.#bytes += bytes
@@ -258,32 +206,13 @@ export class PostgresTail {
     this.#open = { txn: transaction.ref, schema, changes: [change], bytes }
   }
 
-  #decode(b: Buffer, schema: TableSchema): Change {
-    const at = b.readUInt32BE(1) * 2 ** 32 + b.readUInt32BE(5)
-    const end = b.length
-    const tuples = this.#tuples
-    tuples.offset = DATA_HEADER_BYTES + 6
-    const kind = b[DATA_HEADER_BYTES]
-    const tag = b[DATA_HEADER_BYTES + 5]
-    if (kind === MESSAGE.insert) return { op: 'c', before: null, after: tuples.read(b, end), at }
-    let before: Row | null = null
-    if (tag === 0x4b || tag === 0x4f) {
-      before = tuples.read(b, end)
-      if (tag === 0x4b) before = keyOnly(schema, before)
-      if (kind === MESSAGE.delete) return { op: 'd', before, after: null, at }
-      tuples.offset++
-    }
-    const after = tuples.read(b, end)
-    return { op: 'u', before, after: tag === 0x4f ? completed(after, before!) : after, at }
-  }
-
   #truncate(b: Buffer): void {
-    const transaction = this.#count()
+    const transaction = this.#cursor.count()
     if (transaction === null) return
     this.#seal()
     const relations = decodeTruncate(b, DATA_HEADER_BYTES).map((oid) => this.#relations.get(oid)?.schema ?? null)
     const schemas = relations.filter((schema) => schema !== null)
-    const at = b.readUInt32BE(1) * 2 ** 32 + b.readUInt32BE(5)
+    const at = placeOf(b)
     if (schemas.length > 0) this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas, at })
   }
 
@@ -352,16 +281,13 @@ export class PostgresTail {
 
   #close(): void {
     this.#seal()
-    const transaction = this.#transaction
-    const rows = transaction === null ? 0 : Math.max(transaction.rows, transaction.skip)
-    const inside =
-      transaction !== null && rows > 0 ? { rows, finalLsn: transaction.finalLsn, xid: transaction.xid } : this.#inside
+    const place = this.#cursor.place
     const batch: LogBatch = {
       items: this.#items,
-      position: formatPosition({ completed: this.#completed, inside }),
+      position: formatPosition(place),
       // Whatever committed before `completed` was delivered, and the start of a commit record lies before its end.
-      ordinal: this.#completed - 1n,
-      midTransaction: inside !== null,
+      ordinal: place.completed - 1n,
+      midTransaction: place.inside !== null,
       bytes: this.#bytes,
     }
     this.#items = []
@@ -374,24 +300,4 @@ export class PostgresTail {
       if (this.#backlog === null) this.#stream?.resume()
     })
   }
-}
-
-/** An old key arrives with NULL for every other column, which were not sent. A partition may send another key than its root's. */
-function keyOnly(schema: TableSchema, row: Row): Row {
-  return row.map((value, i) => {
-    if (!schema.key.includes(i)) return undefined
-    if (value !== null) return value
-    throw new TidemarkError('postgres.identity_changed', {
-      message: `a change of ${schema.id} carries an old key without ${schema.columns[i]!.name}: a partition has a REPLICA IDENTITY of its own`,
-      fix: 'See `tidemark check FILE` for the partition. Rows that this change should have found are still in the target: run `tidemark drop FILE`, empty it and start anew.',
-    })
-  })
-}
-
-/** Under FULL the old row has what the new one leaves out. */
-function completed(after: Row, before: Row): Row {
-  for (let i = 0; i < after.length; i++) {
-    if (after[i] === undefined) return after.map((value, j) => (value === undefined ? before[j] : value))
-  }
-  return after
 }
