@@ -40,6 +40,7 @@ export {
   tableId,
   type Value,
 } from './core/model.js'
+export type { PackedRows, PackedValues } from './core/packed-rows.js'
 export {
   type PipelineOptions,
   type PipelineResult,

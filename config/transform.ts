@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../core/errors.js'
 import type { Change, ChangeBatch, Row, TableId, TableSchema } from '../core/model.js'
+import { renamedBatch } from '../core/packed-rows.js'
 import { parseTablePatterns, type TablePattern } from '../core/table-pattern.js'
 import type { Transform } from '../core/transform.js'
 import type { PipelineBlock, RouteEntry, TransformEntry } from './blocks.js'
@@ -153,9 +154,10 @@ class TableTransform implements FileTransform {
     return {
       schema,
       batch(batch) {
-        if (batch.kind === 'truncate' || rows === null) return { ...batch, schema }
-        const { changes } = batch
-        return { ...batch, schema, changes: changes.map(rows), bytes: batch.bytes + changes.length * extraBytes }
+        if (batch.kind === 'truncate' || rows === null) return renamedBatch(batch, schema)
+        const { kind, origin, changes } = batch
+        const bytes = batch.bytes + changes.length * extraBytes
+        return { kind, schema, origin, changes: changes.map(rows), bytes }
       },
     }
   }

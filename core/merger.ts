@@ -9,7 +9,8 @@ import { loadTable, saveTables } from './checkpoint.js'
 import type { Cut } from './cut.js'
 import { assert } from './errors.js'
 import type { Bound } from './key.js'
-import type { Change, ChangeBatch, Origin, Position, Row, TableId, TableSchema } from './model.js'
+import type { Change, ChangeBatch, Origin, Position, TableId, TableSchema } from './model.js'
+import { rowCount, snapshotBatch } from './packed-rows.js'
 import { newRange } from './range.js'
 import { complete, keyMoved } from './row-change.js'
 import type { ChunkRows, LogBatch, LogItem, SourceTable } from './source.js'
@@ -48,7 +49,10 @@ export class Merger {
     this.#emit = options.emit
     this.position = options.state?.position ?? options.position
     this.ordinal = BigInt(options.state?.ordinal ?? 0)
-    this.#emitter = { change: (s, o, c, b) => this.#change(s, o, c, b), rows: (s, o, r, b) => this.#rows(s, o, r, b) }
+    this.#emitter = {
+      change: (s, o, c, b) => this.#change(s, o, c, b),
+      rows: (chunk, origin) => this.#rows(chunk, origin),
+    }
     const traits = { completesMoves: options.completesMoves, readUnsent: !options.snapshot }
     for (const table of options.tables) {
       const saved = options.state?.tables[table.schema.id]
@@ -211,12 +215,9 @@ export class Merger {
     group.bytes += bytes
   }
 
-  #rows(schema: TableSchema, origin: Origin, rows: readonly Row[], bytes: number): void {
+  #rows(chunk: ChunkRows, origin: Origin): void {
     this.#flush()
-    if (rows.length === 0) return
-    const at = origin.kind === 'snapshot' ? Number(origin.at) : 0
-    const changes = rows.map((after) => ({ op: 'r', before: null, after, at }) as const)
-    this.#emit({ kind: 'rows', schema, origin, changes, bytes })
+    if (rowCount(chunk) > 0) this.#emit(snapshotBatch(chunk, origin))
   }
 
   #flush(): void {

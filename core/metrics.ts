@@ -1,5 +1,6 @@
 /** Counters of one run, per table and in all, for progress lines, reports and (later) exporters. */
 import type { ChangeBatch, TableId } from './model.js'
+import { changeCount } from './packed-rows.js'
 
 export interface TableProgress {
   readonly table: TableId
@@ -46,10 +47,10 @@ export class Metrics {
     this.tables.set(source, count)
     count.bytes += bytes
     if (batch.origin.kind === 'snapshot') {
-      if (batch.kind === 'rows') count.rows += batch.changes.length
+      if (batch.kind === 'rows') count.rows += changeCount(batch)
       return
     }
-    count.events += batch.kind === 'rows' ? batch.changes.length : 1
+    count.events += changeCount(batch)
     if (batch.origin.txn.tsUs > this.#newestUs) this.#newestUs = batch.origin.txn.tsUs
   }
 

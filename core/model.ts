@@ -4,6 +4,8 @@
  * and one version of its schema.
  */
 
+import type { PackedRows } from './packed-rows.js'
+
 declare const brand: unique symbol
 type Brand<T, B> = T & { readonly [brand]: B }
 
@@ -150,8 +152,11 @@ export type ChangeBatch =
       readonly kind: 'rows'
       readonly schema: TableSchema
       readonly origin: Origin
+      /** Where `packed` is given, made when they are first read. */
       readonly changes: readonly Change[]
       readonly bytes: number
+      /** The same changes, all of them `r`, as the bytes that the source sent. */
+      readonly packed?: PackedRows
     }
   | {
       readonly kind: 'truncate'

@@ -9,7 +9,7 @@ import { finishQuestions, keyQuestions, located, planQuestions } from './locate.
 import type { Merger } from './merger.js'
 import { keyOf, type TableId } from './model.js'
 import type { Range } from './range.js'
-import type { ChunkCut, ChunkLimit, ChunkRead, ChunkSession, Source, SourceTable } from './source.js'
+import type { ChunkCut, ChunkLimit, ChunkRead, ChunkRows, ChunkSession, Source, SourceTable } from './source.js'
 import { step } from './steps.js'
 import type { TableMerge } from './table-merge.js'
 
@@ -305,14 +305,9 @@ export class SnapshotScheduler {
   }
 }
 
-function lastBound({
-  schema,
-  rows,
-}: {
-  readonly schema: Parameters<typeof keyOf>[0]
-  readonly rows: readonly Parameters<typeof keyOf>[1][]
-}): Bound {
-  return { key: keyOf(schema, rows[rows.length - 1]!), side: 'after' }
+function lastBound(chunk: ChunkRows): Bound {
+  const last = chunk.packed === undefined ? chunk.rows.at(-1)! : chunk.packed.last()
+  return { key: keyOf(chunk.schema, last), side: 'after' }
 }
 
 /** True when a read that ended at `a` read nothing of a range that begins at `b`. */

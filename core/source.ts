@@ -10,6 +10,7 @@ import type { Cut } from './cut.js'
 import type { Bound, KeyOrder, KeyRange } from './key.js'
 import type { Places } from './located-order.js'
 import type { Change, Key, Position, Row, TableId, TableSchema, TxnRef } from './model.js'
+import type { PackedRows } from './packed-rows.js'
 
 export interface Abortable {
   readonly signal: AbortSignal
@@ -69,6 +70,8 @@ export interface ChunkRows {
   readonly schema: TableSchema
   readonly rows: readonly Row[]
   readonly bytes: number
+  /** The same rows as bytes, from a source that has them so; `rows` should then be made only when it is read. */
+  readonly packed?: PackedRows
 }
 
 export interface ChunkCut {

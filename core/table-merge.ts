@@ -9,7 +9,7 @@ import type { Cut } from './cut.js'
 import { assert, TidemarkError } from './errors.js'
 import { aboveBound, type Bound, inRange, type KeyOrder } from './key.js'
 import { LocatedOrder } from './located-order.js'
-import { type Change, type Key, keyOf, keyText, type Origin, type Row, type TableSchema, type TxnRef } from './model.js'
+import { type Change, type Key, keyOf, keyText, type Origin, type TableSchema, type TxnRef } from './model.js'
 import { type Held, heldKey, newRange, passes, piece, type Range, sameBound } from './range.js'
 import { complete, completeKey, keyMoved, keyOnly, keyTypes } from './row-change.js'
 import type { ChunkCut, ChunkRows, SourceTable } from './source.js'
@@ -18,7 +18,7 @@ import { Window } from './window.js'
 /** Where changes leave to, in order. */
 export interface Emitter {
   change(schema: TableSchema, origin: Origin, change: Change, bytes: number): void
-  rows(schema: TableSchema, origin: Origin, rows: readonly Row[], bytes: number): void
+  rows(chunk: ChunkRows, origin: Origin): void
 }
 
 export class TableMerge {
@@ -263,12 +263,12 @@ export class TableMerge {
   }
 
   /** Rows of an open range, all those up to `upTo` that were not given before. False: the range was given up. */
-  rows(id: number, { schema, rows, bytes }: ChunkRows, upTo: Bound | null): boolean {
+  rows(id: number, chunk: ChunkRows, upTo: Bound | null): boolean {
     const range = this.range(id, 'open')
     if (range === null || range.cut === null) return false
     this.started = true
-    if (range.window) range.window.add(schema, rows)
-    else this.#emit.rows(schema, range.origin!, rows, bytes)
+    if (range.window) range.window.add(chunk.schema, chunk.rows)
+    else this.#emit.rows(chunk, range.origin!)
     range.handed = upTo
     return true
   }
@@ -411,7 +411,7 @@ export class TableMerge {
   #closeWindow(range: Range, ordinal: bigint): boolean {
     const window = range.window!
     if (window.high === null || window.high.resolvedAfter > ordinal) return false
-    for (const { schema, rows, bytes } of window.rows()) this.#emit.rows(schema, range.origin!, rows, bytes)
+    for (const rows of window.rows()) this.#emit.rows(rows, range.origin!)
     range.cut = null
     this.#close(range)
     return true

@@ -11,9 +11,14 @@ import { classifyPgError, type PgConnection } from './postgres.js'
 
 /** Bytes that the stream reads ahead of its consumer. */
 const COPY_BUFFER_BYTES = 256 * 1024
+/** What arrives is copied into blocks of this size, one behind the other: the socket's own buffers die young. */
+const BLOCK_BYTES = 256 * 1024
+/** Free behind the bytes of a piece, in the same memory: whoever reads it may read words that reach over its end. */
+export const COPY_SLACK_BYTES = 4
 const COPY_DATA = 0x64
 const COPY_OUT_RESPONSE = 0x48
-const HEADER_BYTES = 5
+/** In front of each message: its kind, and the size of the rest with the size itself. */
+export const FRAME_BYTES = 5
 
 /** The part of pg's connection object that a query submitted to it may use. */
 interface RawConnection {
@@ -21,24 +26,31 @@ interface RawConnection {
   query(text: string): void
 }
 
+export type CopyPieces = (piece: Buffer, messages: number, last: number) => void
+
+const EMPTY = Buffer.alloc(COPY_SLACK_BYTES)
+
 /** A running `COPY ... TO STDOUT`. */
 export class CopyOut {
   /** Resolves when the server is ready for the next statement; rejects with the server's error, unclassified. */
   readonly over: Promise<void>
   readonly #text: string
-  readonly #data: (piece: Buffer, lines: number) => void
+  readonly #data: CopyPieces
   #resolve: () => void = () => {}
   #reject: (error: Error) => void = () => {}
   #stream: Socket | null = null
   #parser: ((chunk: Buffer) => void) | null = null
-  /** A message that has not wholly arrived, in pieces: joined once, however large it is. */
-  #rest: Buffer[] = []
-  #restBytes = 0
-  #restWanted = 0
+  #block = EMPTY
+  /** What was read of the block, and what was written to it. */
+  #read = 0
+  #written = 0
   #paused = false
 
-  /** `data` gets whole lines of COPY text, several at a time, and how many they are. The piece may be kept. */
-  constructor(connection: PgConnection, sql: string, data: (piece: Buffer, lines: number) => void) {
+  /**
+   * `data` gets whole messages of CopyData as they came, several at a time, how many they are, and where the last one
+   * begins: the protocol sends one for each row. The piece may be kept.
+   */
+  constructor(connection: PgConnection, sql: string, data: CopyPieces) {
     this.#text = sql
     this.#data = data
     this.over = new Promise((resolve, reject) => {
@@ -87,49 +99,59 @@ export class CopyOut {
   handleCopyData(): void {}
   handleRowDescription(): void {}
 
-  /** Strips the frames of CopyData in place; the first other message ends the copy and goes to pg's own parser. */
+  /** The first message that is neither CopyData nor the copy's beginning ends it and goes to pg's own parser. */
   readonly #take = (chunk: Buffer): void => {
-    const b = this.#joined(chunk)
-    if (b === null) return
-    let read = 0
-    let write = 0
-    // The protocol sends one message for each row.
-    let lines = 0
-    while (b.length - read >= HEADER_BYTES) {
-      const kind = b[read]!
-      const size = b.readUInt32BE(read + 1) + 1
-      if (kind !== COPY_DATA && kind !== COPY_OUT_RESPONSE) {
-        if (lines > 0) this.#data(b.subarray(0, write), lines)
-        this.#giveBack(b.subarray(read))
-        return
-      }
-      if (b.length - read < size) break
-      if (kind === COPY_DATA) {
-        b.copyWithin(write, read + HEADER_BYTES, read + size)
-        write += size - HEADER_BYTES
-        lines++
-      }
-      read += size
+    for (let from = 0; from < chunk.length; ) {
+      this.#makeRoom()
+      const taken = chunk.copy(this.#block, this.#written, from, from + this.#free())
+      this.#written += taken
+      from += taken
+      if (this.#messages()) continue
+      const unread = this.#block.subarray(this.#read, this.#written)
+      this.#block = EMPTY
+      this.#giveBack(Buffer.concat([unread, chunk.subarray(from)]))
+      return
     }
-    if (read < b.length) this.#keep(Buffer.from(b.subarray(read)))
-    if (lines > 0) this.#data(b.subarray(0, write), lines)
   }
 
-  /** Null while the message that the rest began with is still incomplete. */
-  #joined(chunk: Buffer): Buffer | null {
-    if (this.#rest.length === 0) return chunk
-    this.#rest.push(chunk)
-    this.#restBytes += chunk.length
-    if (this.#restBytes < this.#restWanted) return null
-    const whole = Buffer.concat(this.#rest)
-    this.#rest = []
-    return whole
+  /** Passes on what is whole. False: the copy is over, and what is unread belongs to somebody else. */
+  #messages(): boolean {
+    const b = this.#block
+    let begin = this.#read
+    let read = begin
+    let last = begin
+    let count = 0
+    let over = false
+    while (this.#written - read >= FRAME_BYTES) {
+      const kind = b[read]!
+      over = kind !== COPY_DATA && kind !== COPY_OUT_RESPONSE
+      if (over) break
+      const end = read + b.readUInt32BE(read + 1) + 1
+      if (end > this.#written) break
+      if (kind === COPY_DATA) {
+        last = read
+        count++
+      } else begin = end
+      read = end
+    }
+    this.#read = read
+    if (count > 0) this.#data(b.subarray(begin, read), count, last - begin)
+    return !over
   }
 
-  #keep(rest: Buffer): void {
-    this.#rest = [rest]
-    this.#restBytes = rest.length
-    this.#restWanted = rest.length < HEADER_BYTES ? HEADER_BYTES : rest.readUInt32BE(1) + 1
+  #free(): number {
+    return this.#block.length - COPY_SLACK_BYTES - this.#written
+  }
+
+  /** A full block is left to its pieces; what is not whole yet moves to the next, which holds all of it. */
+  #makeRoom(): void {
+    if (this.#free() > 0) return
+    const rest = this.#block.subarray(this.#read, this.#written)
+    const wanted = rest.length < FRAME_BYTES ? FRAME_BYTES : rest.readUInt32BE(1) + 1
+    this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, wanted + COPY_SLACK_BYTES))
+    rest.copy(this.#block)
+    this.#read = 0
+    this.#written = rest.length
   }
 
   #giveBack(unread?: Buffer): void {

@@ -8,6 +8,7 @@ import { xidCut } from '../../core/cut.js'
 import { TidemarkError, toError } from '../../core/errors.js'
 import type { KeyRange } from '../../core/key.js'
 import { type Key, keyOf, type Row } from '../../core/model.js'
+import { packedChunk } from '../../core/packed-rows.js'
 import type {
   Abortable,
   ChunkCut,
@@ -21,7 +22,7 @@ import type {
 import { type PgConnection, parseLsn, quoteIdent, quoteLiteral, sqlState } from '../../drivers/postgres.js'
 import { CopyOut } from '../../drivers/postgres-copy.js'
 import { type CatalogTable, definitionSql } from './catalog.js'
-import { lastRow, parseLines, withoutLastLine } from './copy-text.js'
+import { type CopyPiece, CopyRows, joined, lastRow, withoutLast } from './copy-rows.js'
 import { keysSql, orderSql, rangeSql } from './keys.js'
 import type { Monitor } from './monitor.js'
 import { tableName, tableRows } from './plan.js'
@@ -32,8 +33,8 @@ const TRANSACTION_AGE_MS_MAX = 5_000
 const BUFFER_BYTES_MAX = 2 * 1024 * 1024
 /** How long a read waits for its consumer with the transaction open. */
 const BUFFER_FULL_MS_MAX = 250
-/** Rows go to the consumer in batches of about this size. */
-const BATCH_BYTES = 64 * 1024
+/** Small pieces that lie behind each other go to the consumer as one up to this size. */
+const BATCH_BYTES_MAX = 64 * 1024
 /** How long a reader waits for the table's lock before it asks again; short, because others queue behind a waiter. */
 const LOCK_TIMEOUT_MS = 1_000
 const CANCELLED = '57014'
@@ -116,9 +117,9 @@ export class PgChunkSession implements ChunkSession {
     const rows: Row[] = []
     let bytes = 0
     const sql = `copy (select ${columnList(catalog)} from ${tableRows(catalog)} ${keysSql(catalog, keys)}) to stdout`
-    const copy = new CopyOut(this.#connection, sql, (piece) => {
+    const copy = new CopyOut(this.#connection, sql, (piece, count, last) => {
       bytes += piece.length
-      rows.push(...parseLines(piece))
+      rows.push(...new CopyRows({ bytes: piece, count, last }, catalog.schema.columns.length).rows())
     })
     await copy.over.catch((error) => {
       throw failed(error, catalog)
@@ -151,7 +152,7 @@ export class PgChunkSession implements ChunkSession {
 class CopyRead implements ChunkRead {
   readonly end: Promise<ChunkEnd>
   readonly over: Promise<void>
-  readonly #queue = new Channel<Buffer>({ bytesMax: BUFFER_BYTES_MAX })
+  readonly #queue = new Channel<CopyPiece>({ bytesMax: BUFFER_BYTES_MAX })
   readonly #connection: PgConnection
   readonly #monitor: Monitor
   readonly #catalog: CatalogTable
@@ -162,7 +163,7 @@ class CopyRead implements ChunkRead {
   #rows = 0
   #bytes = 0
   #old = false
-  #last: Buffer | null = null
+  #last: CopyPiece | null = null
   /** The read was cut short; what still arrives is dropped. */
   #short = false
   #fullTimer: NodeJS.Timeout | null = null
@@ -189,7 +190,7 @@ class CopyRead implements ChunkRead {
     this.#limit = options.limit
     const unwatch = monitor.watch(connection.pid, () => this.stop())
     this.#timers.push(setTimeout(() => this.#tooOld(), options.age))
-    this.#stream = new CopyOut(connection, sql, (piece, lines) => this.#take(piece, lines))
+    this.#stream = new CopyOut(connection, sql, (bytes, count, last) => this.#take({ bytes, count, last }))
     const copied = this.#consume().finally(() => {
       this.#finished = true
       unwatch()
@@ -214,14 +215,14 @@ class CopyRead implements ChunkRead {
   async *[Symbol.asyncIterator](): AsyncGenerator<ChunkRows> {
     const { schema } = this.#catalog
     while (await this.#queue.readable()) {
-      const pieces: Buffer[] = []
-      let bytes = 0
-      for (let piece = this.#queue.peek(); piece !== undefined && bytes < BATCH_BYTES; piece = this.#queue.peek()) {
-        pieces.push(this.#queue.shift()!)
-        bytes += piece.length
+      let piece = this.#queue.shift()!
+      for (let next = this.#queue.peek(); next !== undefined; next = this.#queue.peek()) {
+        const both = joined(piece, next, BATCH_BYTES_MAX)
+        if (both === null) break
+        piece = both
+        this.#queue.shift()
       }
-      const rows = pieces.length === 1 ? parseLines(pieces[0]!) : pieces.flatMap(parseLines)
-      yield { schema, rows, bytes }
+      yield packedChunk(schema, new CopyRows(piece, schema.columns.length), piece.bytes.length)
     }
   }
 
@@ -260,19 +261,19 @@ class CopyRead implements ChunkRead {
     }
   }
 
-  #take(piece: Buffer, lines: number): void {
+  #take(piece: CopyPiece): void {
     if (this.#short) return
-    this.#rows += lines
-    let kept = piece
+    this.#rows += piece.count
+    let kept: CopyPiece | null = piece
     if (this.#catalog.key.length > 0 && this.#rows > this.#limit.rowsMax) {
       // The row beyond the limit only says that there is more.
-      kept = withoutLastLine(piece)
+      kept = withoutLast(piece)
       this.#short = true
-      if (kept.length === 0) return
+      if (kept === null) return
     }
     this.#last = kept
-    this.#bytes += kept.length
-    const full = this.#queue.push(kept, kept.length)
+    this.#bytes += kept.bytes.length
+    const full = this.#queue.push(kept, kept.bytes.length)
     if (this.#bytes >= this.#limit.bytesMax || this.#old) this.stop()
     if (full !== undefined && !this.#short) this.#wait(full)
   }

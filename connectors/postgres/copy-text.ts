@@ -2,7 +2,6 @@
 import { isAscii } from 'node:buffer'
 import type { Value } from '../../core/model.js'
 
-const NEWLINE = 0x0a
 const ESCAPES: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' }
 
 /** The rows of a piece of whole lines. A line's end is never inside a value: COPY writes those as \n. */
@@ -15,20 +14,6 @@ export function parseLines(piece: Buffer): Value[][] {
     from = end + 1
   }
   return rows
-}
-
-/** The piece without its last line. */
-export function withoutLastLine(piece: Buffer): Buffer {
-  return piece.subarray(0, lastLineAt(piece))
-}
-
-/** The row of the last line. */
-export function lastRow(piece: Buffer): Value[] {
-  return parseLines(piece.subarray(lastLineAt(piece)))[0]!
-}
-
-function lastLineAt(piece: Buffer): number {
-  return piece.length < 2 ? 0 : piece.lastIndexOf(NEWLINE, piece.length - 2) + 1
 }
 
 function parseLine(line: string): Value[] {

@@ -10,12 +10,15 @@ import type { ChangeBatch } from '../../core/model.js'
 import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import { step } from '../../core/steps.js'
 import type { EventFormat } from '../formats/format.js'
+import { claim, fenced } from './claim.js'
 import { Folder, type Manifest, type Segment, segmentName } from './folder.js'
 
 /** Closed segments that a manifest may repeat before they move into a page. */
 const SEGMENTS_LISTED_MAX = 32
 /** Bytes gathered before they are written to the segment. */
 const WRITE_BYTES = 1024 * 1024
+/** Bytes after which the disk is set to work before the commit, which then has less to wait for. */
+const SYNC_BYTES = 8 * 1024 * 1024
 
 interface Open {
   readonly file: string
@@ -45,6 +48,9 @@ export class FileSession implements SinkSession {
   #pendingBytes = 0
   /** The write under way, with the bytes it writes: the next buffer fills meanwhile, and there are only these two. */
   #writing: Promise<Buffer> | null = null
+  /** A sync ahead of the commit. */
+  #syncing: Promise<void> | null = null
+  #unsyncedBytes = 0
   #failure: Error | null = null
 
   private constructor(
@@ -113,8 +119,10 @@ export class FileSession implements SinkSession {
   async commit(checkpoint: string): Promise<void> {
     await this.#guard(async () => {
       await this.#drain()
+      await this.#syncing
       for (const { handle } of this.#full) await handle.datasync()
       await this.#segment?.handle.datasync()
+      this.#unsyncedBytes = 0
       if (this.#created) await this.#folder.sync('data')
       this.#created = false
       step('file.segment-synced')
@@ -126,6 +134,7 @@ export class FileSession implements SinkSession {
   async close(): Promise<void> {
     this.#failure ??= new Error('the session is closed')
     await this.#writing?.catch(() => {})
+    await this.#syncing?.catch(() => {})
     for (const { handle } of [...this.#full, ...(this.#segment ? [this.#segment] : [])])
       await handle.close().catch(() => {})
     this.#full = []
@@ -151,10 +160,21 @@ export class FileSession implements SinkSession {
   /** Starts writing what is pending, once the write before it has ended. */
   async #flush(handle: FileHandle): Promise<void> {
     const spare = await this.#writing
+    this.#unsyncedBytes += spare?.length ?? 0
+    if (this.#unsyncedBytes >= SYNC_BYTES && this.#syncing === null) this.#syncAhead(handle)
     this.#pendingBytes = 0
     this.#writing = append(handle, this.#format.take(spare))
     // Its failure is met by whoever awaits it next.
     this.#writing.catch(() => {})
+  }
+
+  /** Only to save time: a failure stays for the commit, because the kernel tells it once. */
+  #syncAhead(handle: FileHandle): void {
+    this.#unsyncedBytes = 0
+    this.#syncing = handle.datasync().then(() => {
+      this.#syncing = null
+    })
+    this.#syncing.catch(() => {})
   }
 
   /** Everything handed to write() is in its segment's file afterwards. */
@@ -215,38 +235,6 @@ export class FileSession implements SinkSession {
       throw error
     }
   }
-}
-
-/** Null: another owner claimed at the same time, or the number had been used and pruned before. */
-async function claim(
-  folder: Folder,
-  { pipeline, lastClaim }: SinkOpenContext,
-): Promise<{ number: number; manifest: Manifest } | null> {
-  const last = await folder.newest()
-  if (last !== null && last.manifest.pipeline !== pipeline) {
-    throw new TidemarkError('file.other_pipeline', {
-      message: `folder ${folder.path} belongs to pipeline ${last.manifest.pipeline}`,
-      fix: 'Give this pipeline a folder of its own.',
-      at: 'sink.path',
-    })
-  }
-  if (lastClaim !== undefined && `${last?.manifest.epoch}` !== lastClaim) throw fenced(folder.path, last?.number)
-  const number = (last?.number ?? 0) + 1
-  const state = last?.manifest ?? { version: 1 as const, pipeline, checkpoint: null, segments: [] }
-  const manifest: Manifest = { ...state, epoch: number }
-  const published = await folder.publish(number, manifest, `draft-${number}-claim-${process.pid}`)
-  step('file.claimed')
-  const numbers = await folder.numbers()
-  if (!published || numbers.at(-1) !== number) return null
-  await folder.sweep(number, new Set((await folder.segments(manifest)).map((s) => s.file)))
-  return { number, manifest }
-}
-
-function fenced(path: string, number: number | undefined): TidemarkError {
-  return new TidemarkError('sink.fenced', {
-    message: `another process owns folder ${path} now (manifest ${number})`,
-    fix: 'Nothing of this run is lost: the other process goes on from the last checkpoint. Run one process per pipeline.',
-  })
 }
 
 async function append(handle: FileHandle, bytes: Buffer): Promise<Buffer> {

@@ -84,7 +84,7 @@ function sizeMax(text: string): number {
 }
 
 /** An escape such as \u001f takes six bytes; everything else at most three for a UTF-16 unit. */
-const ESCAPED_BYTES_PER_CHAR_MAX = 6
+export const ESCAPED_BYTES_PER_CHAR_MAX = 6
 /** Characters for which the worst case is reserved at once. */
 const COPY_CHARS_MAX = 16 * 1024
 
@@ -144,12 +144,69 @@ function copyPiece(writer: ByteWriter, at: number, length: number, slack: number
   return p
 }
 
-/** True if one of four bytes is a quote, a backslash, a control character or not ASCII; sometimes true for others. */
-function needsCare(four: number): boolean {
+/**
+ * Copies `length` bytes of UTF-8 from `from` to `at` as the inside of a JSON string and returns where they end. Room for
+ * ESCAPED_BYTES_PER_CHAR_MAX times as many and OVERSHOOT_BYTES was reserved.
+ */
+export function copyUtf8(
+  bytes: Buffer,
+  view: DataView,
+  at: number,
+  source: DataView,
+  from: number,
+  length: number,
+): number {
+  const end = from + length
+  let p = at
+  let q = from
+  while (q < end) {
+    if (q + 4 <= end) {
+      const four = source.getInt32(q, true)
+      if (!mustEscape(four)) {
+        view.setInt32(p, four, true)
+        p += 4
+        q += 4
+        continue
+      }
+    }
+    for (const to = Math.min(q + 4, end); q < to; q++) {
+      const c = source.getUint8(q)
+      if (c >= 0x80 || PLAIN[c] === 1) bytes[p++] = c
+      else p = putEscape(bytes, p, c)
+    }
+  }
+  return p
+}
+
+/** The same for a value of any length: makes the room, and leaves at least `slack` bytes free behind it. */
+export function putUtf8(
+  writer: ByteWriter,
+  at: number,
+  source: DataView,
+  from: number,
+  length: number,
+  slack: number,
+): number {
+  let p = at
+  for (let done = 0; done < length; done += COPY_CHARS_MAX) {
+    const part = Math.min(COPY_CHARS_MAX, length - done)
+    writer.reserve(p, part * ESCAPED_BYTES_PER_CHAR_MAX + OVERSHOOT_BYTES + slack)
+    p = copyUtf8(writer.bytes, writer.view, p, source, from + done, part)
+  }
+  return p
+}
+
+/** True if one of four bytes is a quote, a backslash or a control character; sometimes true for others. */
+function mustEscape(four: number): boolean {
   const quote = four ^ 0x22222222
   const slash = four ^ 0x5c5c5c5c
-  const found = ((quote - 0x01010101) & ~quote) | ((slash - 0x01010101) & ~slash) | ((four - 0x20202020) & ~four) | four
+  const found = ((quote - 0x01010101) & ~quote) | ((slash - 0x01010101) & ~slash) | ((four - 0x20202020) & ~four)
   return (found & 0x80808080) !== 0
+}
+
+/** The same, or not ASCII. */
+function needsCare(four: number): boolean {
+  return (four & 0x80808080) !== 0 || mustEscape(four)
 }
 
 /** 1: the character stands for itself in a JSON string. */

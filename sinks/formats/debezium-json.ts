@@ -49,6 +49,12 @@ export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): 
       if (op !== 'd') p = present.write(writer, p, after!)
       source.end(writer, p, op, at)
     },
+    packed(writer, values, base, at) {
+      const p = writer.length
+      writer.reserve(p, NO_BEFORE.length)
+      const end = present.packed(writer, putBytes(writer.bytes, p, NO_BEFORE), values, base)
+      source.end(writer, end, 'r', at)
+    },
     truncate(writer, at) {
       writer.reserve(writer.length, NO_ROWS.length)
       source.end(writer, putBytes(writer.bytes, writer.length, NO_ROWS), 't', at)

@@ -11,6 +11,7 @@ import {
   type Row,
   type TableSchema,
 } from '../../core/model.js'
+import type { PackedRows, PackedValues } from '../../core/packed-rows.js'
 import { ByteWriter } from './byte-writer.js'
 import { debeziumEncoder } from './debezium-json.js'
 import { productVersion } from './product-version.js'
@@ -56,6 +57,8 @@ export interface LineEncoder {
   gather(text: string, change: Change): string
   /** Writes one event with its newline at the writer's end. An update has the same key before and after. */
   line(writer: ByteWriter, change: Change): void
+  /** Writes one snapshot row whose first place among the packed values is `base`. */
+  packed(writer: ByteWriter, values: PackedValues, base: number, at: number): void
   truncate(writer: ByteWriter, at: number | bigint): void
 }
 
@@ -83,7 +86,11 @@ export function createFormat(options: FormatOptions): EventFormat {
   const write = (batch: ChangeBatch, marked: boolean): { events: number; ends: Uint32Array | null } => {
     const encoder = encoderOf(batch.schema)
     encoder.begin(batch.origin, clock())
-    if (batch.kind === 'rows') return writeRows(writer, encoder, batch, marked)
+    if (batch.kind === 'rows') {
+      return batch.packed === undefined
+        ? writeRows(writer, encoder, batch, marked)
+        : writePacked(writer, encoder, batch, batch.packed, marked)
+    }
     encoder.truncate(writer, batch.at)
     return { events: 1, ends: marked ? Uint32Array.of(writer.length) : null }
   }
@@ -140,6 +147,25 @@ function writeRows(
     }
   }
   return { events: changes.length, ends }
+}
+
+function writePacked(
+  writer: ByteWriter,
+  encoder: LineEncoder,
+  { schema, origin }: RowsBatch,
+  packed: PackedRows,
+  marked: boolean,
+): { events: number; ends: Uint32Array | null } {
+  const { count } = packed
+  const ends = marked ? new Uint32Array(count) : null
+  const at = origin.kind === 'snapshot' ? Number(origin.at) : 0
+  const values = packed.values()
+  const perRow = 2 * schema.columns.length
+  for (let i = 0; i < count; i++) {
+    encoder.packed(writer, values, i * perRow, at)
+    if (ends !== null) ends[i] = writer.length
+  }
+  return { events: count, ends }
 }
 
 /** The batch's changes; updates that bring an old row are looked at closer. */

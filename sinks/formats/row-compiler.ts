@@ -5,7 +5,16 @@
  * become code.
  */
 import type { Row, Value } from '../../core/model.js'
-import { type ByteWriter, copyAscii, copyText, OVERSHOOT_BYTES } from './byte-writer.js'
+import type { PackedValues } from '../../core/packed-rows.js'
+import {
+  type ByteWriter,
+  copyAscii,
+  copyText,
+  copyUtf8,
+  ESCAPED_BYTES_PER_CHAR_MAX,
+  OVERSHOOT_BYTES,
+  putUtf8,
+} from './byte-writer.js'
 
 /** How one column's values become JSON. */
 export type ValueCodec =
@@ -42,6 +51,8 @@ export interface RowWriter {
   gather(text: string, row: Row): string
   /** Writes the fields of a row at `at`, returns where they end. Room for `slack` bytes is left behind them. */
   write(writer: ByteWriter, at: number, row: Row): number
+  /** Writes the fields of a row of packed values; its first place is `base`. Nothing is left out. */
+  packed(writer: ByteWriter, at: number, values: PackedValues, base: number): number
   /** Names (JSON) of the fields left out since the last call, joined by commas; '' when none. */
   takeSkipped(): string
 }
@@ -52,6 +63,7 @@ const FIELDS_PER_FUNCTION_MAX = 50
 interface Part {
   readonly gather: (text: string, row: Row) => string
   readonly write: (writer: ByteWriter, at: number, row: Row) => number
+  readonly packed: (writer: ByteWriter, at: number, values: PackedValues, base: number) => number
 }
 
 export function compileRow(
@@ -80,6 +92,7 @@ function joined(parts: readonly Part[]): Part {
   return {
     gather: (text, row) => parts.reduce((all, part) => part.gather(all, row), text),
     write: (writer, at, row) => parts.reduce((end, part) => part.write(writer, end, row), at),
+    packed: (writer, at, values, base) => parts.reduce((end, part) => part.packed(writer, end, values, base), at),
   }
 }
 
@@ -109,14 +122,23 @@ function compilePart(
     ...fields.map((field, i) => fieldSource(field, i, heads[i]!, slack)),
     'writer.sourceAt = q',
     'return p',
+    '},',
+    'packed(writer, at, values, base) {',
+    `writer.reserve(at, ${slack})`,
+    'let p = at, b = writer.bytes, d = writer.view, q, n, e',
+    'const s = values.bytes, t = values.view, o = values.places',
+    ...fields.map((field, i) => packedSource(field, i, heads[i]!, slack)),
+    'return p',
     '}',
     '}',
   ].join('\n')
-  const make = new Function('fields', 'unsent', 'state', 'copyAscii', 'copyText', 'byteLength', source) as (
-    ...args: [readonly Field[], readonly string[], typeof state, typeof copyAscii, typeof copyText, typeof byteLength]
-  ) => Part
-  return make(fields, unsent, state, copyAscii, copyText, byteLength)
+  const names = Object.keys(HELPERS)
+  const make = new Function('fields', 'unsent', 'state', ...names, source) as (...args: unknown[]) => Part
+  return make(fields, unsent, state, ...Object.values(HELPERS))
 }
+
+/** What generated functions call, by the names they use. */
+const HELPERS = { copyAscii, copyText, copyUtf8, putUtf8, byteLength }
 
 function byteLength(text: string): number {
   return Buffer.byteLength(text)
@@ -150,6 +172,24 @@ function fieldSource(field: Field, i: number, head: string, slack: number): stri
     return `v = row[${field.index}]; if (v === undefined) { ${skip} } else { ${stores(head)} ${known} }`
   }
   return `v = row[${field.index}]; ${stores(head)} if (v === undefined) { ${put(`unsent[${i}]`)} } else ${known}`
+}
+
+/** The same from packed values. In scope besides: o (places of values), base (of this row's first). */
+function packedSource(field: Field, i: number, head: string, slack: number): string {
+  const again = 'b = writer.bytes; d = writer.view'
+  const json = `p = writer.put(p, json${i}(s.toString('utf8', q, q + n)), ${slack}); ${again}`
+  const value = {
+    raw: `if (p + n + ${slack} > b.length) { writer.reserve(p, n + ${slack}); ${again} }
+      p = copyAscii(d, p, t, q, n)`,
+    text: `b[p] = 34
+      if (p + n * ${ESCAPED_BYTES_PER_CHAR_MAX} + ${slack} > b.length) { p = putUtf8(writer, p + 1, t, q, n, ${slack}); ${again} }
+      else p = copyUtf8(b, d, p + 1, t, q, n)
+      b[p++] = 34`,
+    call: json,
+    put: `e = put${i}(b, p, s, q, n); if (e >= 0) { p = e } else { ${json} }`,
+  }[field.codec.form]
+  const place = `base + ${2 * field.index}`
+  return `q = o[${place}]; n = o[${place} + 1]; ${stores(head)} if (n < 0) { ${stores('null')} } else { ${value} }`
 }
 
 /** Statements that store constant text at p, four bytes at a time. */

@@ -45,6 +45,12 @@ export function rowEncoder(schema: TableSchema): LineEncoder {
       writer.bytes[end + 1] = 10
       writer.length = end + 2
     },
+    packed(writer, values, base) {
+      const end = rows.packed(writer, writer.put(writer.length, heads.get('r')!, 0), values, base)
+      writer.bytes[end] = 125
+      writer.bytes[end + 1] = 10
+      writer.length = end + 2
+    },
     truncate(writer) {
       writer.length = writer.put(writer.length, `${heads.get('t')}}\n`, 0)
     },
