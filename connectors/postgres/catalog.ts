@@ -107,12 +107,38 @@ cross join lateral (select coalesce(to_jsonb(db)->>'datlocprovider', 'c') as pro
 where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`
 
+/** The catalog is read by several queries; as often as this, because a type may be dropped between two of them. */
+const READS_MAX = 5
+
+export interface TableName {
+  readonly namespace: string
+  readonly name: string
+}
+
 export async function readTables(
   connection: PgConnection,
   options: PostgresOptions,
   server: ServerFacts,
-  only?: { readonly namespace: string; readonly name: string },
+  only?: TableName,
 ): Promise<CatalogTable[]> {
+  for (let reads = 0; reads < READS_MAX; reads++) {
+    const tables = await readOnce(connection, options, server, only)
+    if (tables !== null) return tables
+  }
+  throw new TidemarkError('postgres.query', {
+    message: `types of captured columns were dropped while the catalog was read, ${READS_MAX} times in a row`,
+    fix: 'Start again when the DDL on the captured tables is over.',
+    retriable: true,
+  })
+}
+
+/** null: a column's type is gone, and the column with it by now. */
+async function readOnce(
+  connection: PgConnection,
+  options: PostgresOptions,
+  server: ServerFacts,
+  only: TableName | undefined,
+): Promise<CatalogTable[] | null> {
   const wanted = parseTablePatterns(options.tables)
   const excluded = parseTablePatterns(options['tables.exclude'] ?? [])
   const database = connection.options.database
@@ -134,6 +160,7 @@ export async function readTables(
     connection,
     columns.map((c) => c[3]!),
   )
+  if (!columns.every((c) => types.has(Number(c[3])))) return null
   return found.map((row) => {
     const mine = columns.filter((c) => c[0] === row[0])
     return catalogTable(row, mine, keys.get(row[0]!) ?? [], {
