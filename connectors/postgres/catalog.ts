@@ -7,6 +7,7 @@ import { TidemarkError } from '../../core/errors.js'
 import { type Column, type TableSchema, tableId } from '../../core/model.js'
 import { parseTablePatterns } from '../../core/table-pattern.js'
 import type { PgConnection } from '../../drivers/postgres.js'
+import { CAPTURABLE, noneLeft, requireMatches } from './chosen-tables.js'
 import { TypeCache } from './column-types.js'
 import type { ComputedColumn } from './generated.js'
 import { type KeyIndex, type KeyOperators, readKeys } from './key-index.js'
@@ -81,8 +82,7 @@ select c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
     else (select s.bytes from size s where s.oid = c.oid) end::text,
   ${definitionSql('c.oid')}
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-  and n.nspname <> 'tidemark' and not (c.relispartition) and ($1::text is null or (n.nspname = $1 and c.relname = $2))
+where ${CAPTURABLE} and ($1::text is null or (n.nspname = $1 and c.relname = $2))
 order by 2, 3`
 
 /** A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
@@ -169,34 +169,6 @@ async function readOnce(
       server,
       computes: options['generated.columns'] === 'compute',
     })
-  })
-}
-
-function requireMatches(
-  wanted: ReturnType<typeof parseTablePatterns>,
-  all: (string | null)[][],
-  database: string,
-  options: PostgresOptions,
-): void {
-  const named = all.map(([, namespace, name]) => ({ database, namespace: namespace!, name: name! }))
-  const missing = wanted.filter((p) => !named.some((table) => p.matches(table)))
-  if (missing.length === 0) return
-  const exist = named.slice(0, 10).map((t) => tableId(t.namespace, t.name))
-  throw new TidemarkError('postgres.no_tables', {
-    message: `no table of database ${database} matches ${missing.map((p) => `"${p.text}"`).join(', ')} in tables: ${[options.tables].flat().join(', ')}`,
-    fix:
-      exist.length > 0
-        ? `The tables there are: ${exist.join(', ')}${named.length > 10 ? ', ...' : ''}.`
-        : 'The database has no tables.',
-    at: 'source.tables',
-  })
-}
-
-function noneLeft(options: PostgresOptions): TidemarkError {
-  return new TidemarkError('postgres.no_tables', {
-    message: `no table is left: tables.exclude (${[options['tables.exclude']].flat().join(', ')}) takes out everything that tables matches`,
-    fix: 'Narrow tables.exclude, or widen tables.',
-    at: 'source.tables.exclude',
   })
 }
 

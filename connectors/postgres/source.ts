@@ -21,6 +21,7 @@ import type {
 } from '../../core/source.js'
 import { type PgConnection, parseLsn } from '../../drivers/postgres.js'
 import { type CatalogTable, makeSchema, readTables, type ServerFacts } from './catalog.js'
+import { idleExcludes } from './chosen-tables.js'
 import { PgChunkSession, type PgTable } from './chunk.js'
 import { DurableMark } from './durable.js'
 import { GeneratedColumns } from './generated.js'
@@ -127,6 +128,8 @@ export class PostgresSource implements Source {
       throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     for (const table of tables) this.#catalog.set(table.oid, table)
     for (const line of leftOut(tables)) context.note(line)
+    for (const { subject, message, fix } of await idleExcludes(this.#control, this.#options))
+      context.note(`${subject}: ${message}. ${fix}`)
     const [[xid, version, limit]] = (await this.#control.query(
       `select pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
         (select setting from pg_settings where name = 'wal_sender_timeout')`,
