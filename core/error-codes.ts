@@ -186,6 +186,10 @@ export const ERROR_CODES = {
   'sink.target_is_source': { exit: 2, when: 'A target is one of the captured source tables.' },
   'sink.target_kind': { exit: 3, when: 'A target exists but is not a permanent table.' },
   'sink.target_not_empty': { exit: 3, when: 'A target holds rows although the pipeline has never written to it.' },
+  'sink.target_recreated': {
+    exit: 3,
+    when: 'A target was dropped or renamed away and another table made under its name; `tidemark.checkpoint` keeps which table the pipeline writes to.',
+  },
   'sink.target_shared': { exit: 2, when: 'Two source tables would be written to one target table.' },
   'sink.type_missing': { exit: 3, when: 'The target lacks a type, or a label of an enum, that a column needs.' },
   // formats
