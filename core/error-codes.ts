@@ -157,6 +157,10 @@ export const ERROR_CODES = {
   'file.folder': { exit: 3, when: 'The folder of a file sink cannot be made or written.' },
   'sink.column_missing': { exit: 3, when: 'The target lacks a column of the source; the message has the ALTER TABLE.' },
   'sink.column_type': { exit: 3, when: 'A target column has a type that does not hold every source value unchanged.' },
+  'sink.column_unfilled': {
+    exit: 3,
+    when: 'A column was added to a source table, and rows of the target that are older do not hold in it what those of the source do.',
+  },
   'sink.column_unwritable': {
     exit: 3,
     when: 'A target column is computed by the target, or needs a value that the source does not have.',

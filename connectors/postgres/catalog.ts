@@ -33,6 +33,8 @@ export interface CatalogTable {
   readonly bytes: number | null
   /** Key columns as the server compares them. */
   readonly key: readonly KeyColumn[]
+  /** What rows older than a column hold in it, where it was added with a default, by name. */
+  readonly fills: ReadonlyMap<string, string>
   /** Equal while no column changed; see definitionSql(). */
   readonly definition: string
 }
@@ -85,7 +87,7 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where ${CAPTURABLE} and ($1::text is null or (n.nspname = $1 and c.relname = $2))
 order by 2, 3`
 
-/** A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
+/** A partitioned table has no rows, so only its partitions know what older rows hold. A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
 const COLUMNS_SQL = `
 select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated,
   case when a.attgenerated = '' then pg_get_expr(d.adbin, 0) else pg_get_expr(d.adbin, d.adrelid) end,
@@ -93,12 +95,17 @@ select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a
   case when co.oid is null then false else coalesce(co.collisdeterministic, true) and (
     (co.collprovider = 'd' and db.datcollate in ('C', 'POSIX') and dbp.provider = 'c') or (co.collprovider <> 'd' and co.collcollate in ('C', 'POSIX'))
     or co.collname in ('C', 'POSIX', 'ucs_basic')) end,
-  case when a.atthasmissing then (a.attmissingval::text::text[])[1] end,
+  case when a.atthasmissing then (a.attmissingval::text::text[])[1] when r.relkind = 'p' then (
+    with recursive part(relid) as (select inhrelid from pg_inherits where inhparent = a.attrelid
+      union all select i.inhrelid from part p join pg_inherits i on i.inhparent = p.relid)
+    select (l.attmissingval::text::text[])[1] from part p join pg_attribute l on l.attrelid = p.relid and l.attname = a.attname and l.atthasmissing
+    limit 1) end,
   case when a.attgenerated <> '' then (select string_agg(distinct p.refobjsubid::text, ' ') from pg_depend p
     where p.refclassid = 'pg_class'::regclass and p.refobjid = a.attrelid and p.refobjsubid not in (0, a.attnum)
     and (p.classid = 'pg_attrdef'::regclass and p.objid = d.oid or p.classid = 'pg_class'::regclass and p.objid = a.attrelid and p.objsubid = a.attnum)) end,
   a.attstorage in ('x', 'e')
 from pg_attribute a
+join pg_class r on r.oid = a.attrelid
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 left join pg_collation co on co.oid = a.attcollation
 left join pg_namespace cn on cn.oid = co.collnamespace
@@ -188,7 +195,6 @@ function catalogTable(
     type: types.columnType(Number(a[3]), Number(a[4])),
     nullable: a[5] !== 't',
     generated: a[6] !== '',
-    ...(a[10] == null ? {} : { filled: a[10] }),
     defaultValue: a[6] === '' ? constantDefault(a[7] ?? null) : null,
   }))
   const primary = keys.find((k) => k.isPrimary)
@@ -216,6 +222,7 @@ function catalogTable(
     computes,
     rows: rows === null || reltuples < 0 ? null : reltuples,
     bytes: bytes === null ? null : Number(bytes),
+    fills: new Map(kept.flatMap((a) => (a[10] == null ? [] : [[a[2]!, a[10]] as const]))),
     definition: definition ?? '',
     key: key.map((i, n) => {
       const a = kept[i]!

@@ -199,12 +199,15 @@ export class PostgresSource implements Source {
     return this.#watch.tag(table)
   }
 
-  /** Columns that were renamed since the pipeline knew them say so. */
+  /** Columns that were renamed or added since the pipeline knew them say so. */
   #named(table: CatalogTable): CatalogTable {
-    const { schema } = table
-    const former = schema.columns.map((c) => this.#watch.formerName(schema.id, c.name))
-    if (former.every((name) => name === undefined)) return table
-    const columns = schema.columns.map((c, i) => (former[i] === undefined ? c : { ...c, formerName: former[i] }))
+    const { schema, fills } = table
+    const columns = schema.columns.map((column) => {
+      const formerName = this.#watch.formerName(schema.id, column.name)
+      if (formerName !== undefined) return { ...column, formerName }
+      return this.#watch.added(schema.id, column.name) ? { ...column, filled: fills.get(column.name) ?? null } : column
+    })
+    if (columns.every((column, i) => column === schema.columns[i])) return table
     const { database, namespace, name, key } = schema
     return { ...table, schema: makeSchema({ database, namespace, name, columns, key }) }
   }
@@ -220,6 +223,7 @@ export class PostgresSource implements Source {
 
   async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
     const known = [...this.#catalog.values()].find(({ schema }) => schema.id === id)
+    if (known) await this.#watch.lookAt(id)
     const table = known && (await this.#read(known.schema))
     if (table === undefined) {
       throw new TidemarkError('postgres.table_gone', {

@@ -9,6 +9,7 @@ import type { SourceIdentity } from '../../core/source.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import { readTarget, type Target, type TargetName, targetName } from './catalog.js'
 import { planCreation, problemError } from './create.js'
+import { fillProblems } from './fill.js'
 import { collationProblems, judge, nameProblems, type Problem } from './judge.js'
 import type { PostgresSinkOptions } from './options.js'
 import { TablePlan } from './plan.js'
@@ -127,6 +128,7 @@ export class Targets {
     const made = target === null
     target ??= (await readTarget(this.#connection, name))!
     throwFirst([...this.#judge(schema, name, target), ...collationProblems(schema, name, target)])
+    if (!first) throwFirst(await this.#unfilled(schema, name, target))
     this.records.set(schema.id, { oid: target.oid, columns: schema.columns.map((c) => c.name) })
     if (!first || made || (await isEmpty(this.#connection, name))) return
     if (this.#options.existing === 'refuse') throw problemError(notEmpty(schema, name))
@@ -150,6 +152,7 @@ export class Targets {
     }
     throwFirst((await planCreation(this.#connection, schema, name, false)).problems)
     throwFirst(this.#judge(schema, name, target))
+    throwFirst(await this.#unfilled(schema, name, target))
     const columns = new Set([...(known?.columns ?? []), ...schema.columns.map((c) => c.name)])
     this.records.set(schema.id, { oid: target.oid, columns: [...columns] })
     return new TablePlan(schema, name, target)
@@ -169,6 +172,10 @@ export class Targets {
       if (refuses && !(await isEmpty(this.#connection, name))) found.push(notEmpty(schema, name))
     }
     return { statements, problems: found }
+  }
+
+  #unfilled(schema: TableSchema, name: TargetName, target: Target): Promise<Problem[]> {
+    return fillProblems(this.#connection, schema, name, target, this.records.get(schema.id))
   }
 
   #judge(schema: TableSchema, name: TargetName, target: Target): Problem[] {
