@@ -153,13 +153,19 @@ function mask(source: TableSchema, slot: Slot, kind: 'sha256' | 'redact' | 'null
   }
   const inner = slot.mask
   const chained = (outer: (value: Value) => Value) => (inner === null ? outer : (value: Value) => outer(inner(value)))
-  // A default is a value of the column: it would show what the mask hides.
-  const hidden = { ...column, generated: false, defaultValue: null }
+  const own = kind === 'null' ? nothing : kind === 'sha256' ? sha256 : redact
+  // A default is a value of the column, as is what its old rows hold: they would show what the mask hides.
+  const hidden = {
+    ...column,
+    generated: false,
+    defaultValue: null,
+    ...(column.filled === undefined ? {} : { filled: own(column.filled) as string | null }),
+  }
   if (kind === 'null') {
-    slot.mask = (value) => (value === undefined ? undefined : null)
+    slot.mask = own
     slot.column = { ...hidden, nullable: true }
   } else {
-    slot.mask = chained(kind === 'sha256' ? sha256 : redact)
+    slot.mask = chained(own)
     slot.column = { ...hidden, type: TEXT }
     slot.hashed ||= kind === 'sha256'
   }
@@ -175,6 +181,10 @@ const TEXT: ColumnType = {
   element: null,
   labels: null,
   domain: null,
+}
+
+function nothing(value: Value): Value {
+  return value === undefined ? undefined : null
 }
 
 /** NULL stays NULL; a value that was not sent stays unsent. */

@@ -157,6 +157,10 @@ export const ERROR_CODES = {
   'file.folder': { exit: 3, when: 'The folder of a file sink cannot be made or written.' },
   'sink.column_missing': { exit: 3, when: 'The target lacks a column of the source; the message has the ALTER TABLE.' },
   'sink.column_type': { exit: 3, when: 'A target column has a type that does not hold every source value unchanged.' },
+  'sink.column_unfilled': {
+    exit: 3,
+    when: 'A column was added to a source table, and rows of the target that are older do not hold in it what those of the source do.',
+  },
   'sink.column_unwritable': {
     exit: 3,
     when: 'A target column is computed by the target, or needs a value that the source does not have.',
@@ -186,6 +190,10 @@ export const ERROR_CODES = {
   'sink.target_is_source': { exit: 2, when: 'A target is one of the captured source tables.' },
   'sink.target_kind': { exit: 3, when: 'A target exists but is not a permanent table.' },
   'sink.target_not_empty': { exit: 3, when: 'A target holds rows although the pipeline has never written to it.' },
+  'sink.target_recreated': {
+    exit: 3,
+    when: 'A target was dropped or renamed away and another table made under its name; `tidemark.checkpoint` keeps which table the pipeline writes to.',
+  },
   'sink.target_shared': { exit: 2, when: 'Two source tables would be written to one target table.' },
   'sink.type_missing': { exit: 3, when: 'The target lacks a type, or a label of an enum, that a column needs.' },
   // formats

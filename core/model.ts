@@ -93,8 +93,8 @@ export interface Column {
   readonly nullable: boolean
   /** Computed by the source from other columns. */
   readonly generated: boolean
-  /** The value of rows older than the column, where it was added with a default and the source knows it. */
-  readonly filled?: string
+  /** What rows that were copied before the column was added hold in it, null: NULL; absent: it was there, or nobody knows. */
+  readonly filled?: string | null
   /** The column's name when the pipeline knew it last, where it was renamed since. */
   readonly formerName?: string
   /** A constant default in the dialect's form, where the column has one; null otherwise. */

@@ -7,6 +7,7 @@ import { TidemarkError } from '../../core/errors.js'
 import { type Column, type TableSchema, tableId } from '../../core/model.js'
 import { parseTablePatterns } from '../../core/table-pattern.js'
 import type { PgConnection } from '../../drivers/postgres.js'
+import { CAPTURABLE, noneLeft, requireMatches } from './chosen-tables.js'
 import { TypeCache } from './column-types.js'
 import type { ComputedColumn } from './generated.js'
 import { type KeyIndex, type KeyOperators, readKeys } from './key-index.js'
@@ -32,6 +33,8 @@ export interface CatalogTable {
   readonly bytes: number | null
   /** Key columns as the server compares them. */
   readonly key: readonly KeyColumn[]
+  /** What rows older than a column hold in it, where it was added with a default, by name. */
+  readonly fills: ReadonlyMap<string, string>
   /** Equal while no column changed; see definitionSql(). */
   readonly definition: string
 }
@@ -81,11 +84,10 @@ select c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
     else (select s.bytes from size s where s.oid = c.oid) end::text,
   ${definitionSql('c.oid')}
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-  and n.nspname <> 'tidemark' and not (c.relispartition) and ($1::text is null or (n.nspname = $1 and c.relname = $2))
+where ${CAPTURABLE} and ($1::text is null or (n.nspname = $1 and c.relname = $2))
 order by 2, 3`
 
-/** A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
+/** A partitioned table has no rows, so only its partitions know what older rows hold. A default holds no column, so its text needs no table; with the table's oid pg_get_expr() waits for its lock. */
 const COLUMNS_SQL = `
 select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated,
   case when a.attgenerated = '' then pg_get_expr(d.adbin, 0) else pg_get_expr(d.adbin, d.adrelid) end,
@@ -93,12 +95,17 @@ select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a
   case when co.oid is null then false else coalesce(co.collisdeterministic, true) and (
     (co.collprovider = 'd' and db.datcollate in ('C', 'POSIX') and dbp.provider = 'c') or (co.collprovider <> 'd' and co.collcollate in ('C', 'POSIX'))
     or co.collname in ('C', 'POSIX', 'ucs_basic')) end,
-  case when a.atthasmissing then (a.attmissingval::text::text[])[1] end,
+  case when a.atthasmissing then (a.attmissingval::text::text[])[1] when r.relkind = 'p' then (
+    with recursive part(relid) as (select inhrelid from pg_inherits where inhparent = a.attrelid
+      union all select i.inhrelid from part p join pg_inherits i on i.inhparent = p.relid)
+    select (l.attmissingval::text::text[])[1] from part p join pg_attribute l on l.attrelid = p.relid and l.attname = a.attname and l.atthasmissing
+    limit 1) end,
   case when a.attgenerated <> '' then (select string_agg(distinct p.refobjsubid::text, ' ') from pg_depend p
     where p.refclassid = 'pg_class'::regclass and p.refobjid = a.attrelid and p.refobjsubid not in (0, a.attnum)
     and (p.classid = 'pg_attrdef'::regclass and p.objid = d.oid or p.classid = 'pg_class'::regclass and p.objid = a.attrelid and p.objsubid = a.attnum)) end,
   a.attstorage in ('x', 'e')
 from pg_attribute a
+join pg_class r on r.oid = a.attrelid
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 left join pg_collation co on co.oid = a.attcollation
 left join pg_namespace cn on cn.oid = co.collnamespace
@@ -107,12 +114,38 @@ cross join lateral (select coalesce(to_jsonb(db)->>'datlocprovider', 'c') as pro
 where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`
 
+/** The catalog is read by several queries; as often as this, because a type may be dropped between two of them. */
+const READS_MAX = 5
+
+export interface TableName {
+  readonly namespace: string
+  readonly name: string
+}
+
 export async function readTables(
   connection: PgConnection,
   options: PostgresOptions,
   server: ServerFacts,
-  only?: { readonly namespace: string; readonly name: string },
+  only?: TableName,
 ): Promise<CatalogTable[]> {
+  for (let reads = 0; reads < READS_MAX; reads++) {
+    const tables = await readOnce(connection, options, server, only)
+    if (tables !== null) return tables
+  }
+  throw new TidemarkError('postgres.query', {
+    message: `types of captured columns were dropped while the catalog was read, ${READS_MAX} times in a row`,
+    fix: 'Start again when the DDL on the captured tables is over.',
+    retriable: true,
+  })
+}
+
+/** null: a column's type is gone, and the column with it by now. */
+async function readOnce(
+  connection: PgConnection,
+  options: PostgresOptions,
+  server: ServerFacts,
+  only: TableName | undefined,
+): Promise<CatalogTable[] | null> {
   const wanted = parseTablePatterns(options.tables)
   const excluded = parseTablePatterns(options['tables.exclude'] ?? [])
   const database = connection.options.database
@@ -134,6 +167,7 @@ export async function readTables(
     connection,
     columns.map((c) => c[3]!),
   )
+  if (!columns.every((c) => types.has(Number(c[3])))) return null
   return found.map((row) => {
     const mine = columns.filter((c) => c[0] === row[0])
     return catalogTable(row, mine, keys.get(row[0]!) ?? [], {
@@ -142,34 +176,6 @@ export async function readTables(
       server,
       computes: options['generated.columns'] === 'compute',
     })
-  })
-}
-
-function requireMatches(
-  wanted: ReturnType<typeof parseTablePatterns>,
-  all: (string | null)[][],
-  database: string,
-  options: PostgresOptions,
-): void {
-  const named = all.map(([, namespace, name]) => ({ database, namespace: namespace!, name: name! }))
-  const missing = wanted.filter((p) => !named.some((table) => p.matches(table)))
-  if (missing.length === 0) return
-  const exist = named.slice(0, 10).map((t) => tableId(t.namespace, t.name))
-  throw new TidemarkError('postgres.no_tables', {
-    message: `no table of database ${database} matches ${missing.map((p) => `"${p.text}"`).join(', ')} in tables: ${[options.tables].flat().join(', ')}`,
-    fix:
-      exist.length > 0
-        ? `The tables there are: ${exist.join(', ')}${named.length > 10 ? ', ...' : ''}.`
-        : 'The database has no tables.',
-    at: 'source.tables',
-  })
-}
-
-function noneLeft(options: PostgresOptions): TidemarkError {
-  return new TidemarkError('postgres.no_tables', {
-    message: `no table is left: tables.exclude (${[options['tables.exclude']].flat().join(', ')}) takes out everything that tables matches`,
-    fix: 'Narrow tables.exclude, or widen tables.',
-    at: 'source.tables.exclude',
   })
 }
 
@@ -189,7 +195,6 @@ function catalogTable(
     type: types.columnType(Number(a[3]), Number(a[4])),
     nullable: a[5] !== 't',
     generated: a[6] !== '',
-    ...(a[10] == null ? {} : { filled: a[10] }),
     defaultValue: a[6] === '' ? constantDefault(a[7] ?? null) : null,
   }))
   const primary = keys.find((k) => k.isPrimary)
@@ -217,6 +222,7 @@ function catalogTable(
     computes,
     rows: rows === null || reltuples < 0 ? null : reltuples,
     bytes: bytes === null ? null : Number(bytes),
+    fills: new Map(kept.flatMap((a) => (a[10] == null ? [] : [[a[2]!, a[10]] as const]))),
     definition: definition ?? '',
     key: key.map((i, n) => {
       const a = kept[i]!

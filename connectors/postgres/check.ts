@@ -3,6 +3,7 @@ import type { ConnectorContext, Finding } from '../../core/define.js'
 import type { Abortable } from '../../core/source.js'
 import { connectPg, type PgConnection, quoteIdent } from '../../drivers/postgres.js'
 import { type CatalogTable, readTables, type ServerFacts } from './catalog.js'
+import { idleExcludes } from './chosen-tables.js'
 import { keyKind, keyOrder } from './keys.js'
 import { connectionOf, type PostgresOptions } from './options.js'
 import { CHUNK_ROWS_HINT, tableName } from './plan.js'
@@ -40,6 +41,7 @@ export function checkPostgres(options: PostgresOptions, context: Context): Promi
       ...(await waits(connection)),
       ...tables.map(describe),
       ...tables.flatMap(unsentInputs),
+      ...(await idleExcludes(connection, options)),
       ...(await slot(connection, options, context.pipeline)),
     ]
   })

@@ -91,9 +91,10 @@ export class TypeCache {
     }
   }
 
-  /** False also for a type that load() did not find. */
+  /** False also for a type that load() did not find, or only without what it is made of: it was dropped meanwhile. */
   has(oid: number): boolean {
-    return this.#types.has(oid)
+    const row = this.#types.get(oid)
+    return row !== undefined && [row.element, row.baseType].every((part) => part === 0 || this.has(part))
   }
 
   columnType(oid: number, typmod: number): ColumnType {

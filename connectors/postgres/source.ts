@@ -21,6 +21,7 @@ import type {
 } from '../../core/source.js'
 import { type PgConnection, parseLsn } from '../../drivers/postgres.js'
 import { type CatalogTable, makeSchema, readTables, type ServerFacts } from './catalog.js'
+import { idleExcludes } from './chosen-tables.js'
 import { PgChunkSession, type PgTable } from './chunk.js'
 import { DurableMark } from './durable.js'
 import { GeneratedColumns } from './generated.js'
@@ -127,6 +128,8 @@ export class PostgresSource implements Source {
       throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     for (const table of tables) this.#catalog.set(table.oid, table)
     for (const line of leftOut(tables)) context.note(line)
+    for (const { subject, message, fix } of await idleExcludes(this.#control, this.#options))
+      context.note(`${subject}: ${message}. ${fix}`)
     const [[xid, version, limit]] = (await this.#control.query(
       `select pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
         (select setting from pg_settings where name = 'wal_sender_timeout')`,
@@ -196,12 +199,15 @@ export class PostgresSource implements Source {
     return this.#watch.tag(table)
   }
 
-  /** Columns that were renamed since the pipeline knew them say so. */
+  /** Columns that were renamed or added since the pipeline knew them say so. */
   #named(table: CatalogTable): CatalogTable {
-    const { schema } = table
-    const former = schema.columns.map((c) => this.#watch.formerName(schema.id, c.name))
-    if (former.every((name) => name === undefined)) return table
-    const columns = schema.columns.map((c, i) => (former[i] === undefined ? c : { ...c, formerName: former[i] }))
+    const { schema, fills } = table
+    const columns = schema.columns.map((column) => {
+      const formerName = this.#watch.formerName(schema.id, column.name)
+      if (formerName !== undefined) return { ...column, formerName }
+      return this.#watch.added(schema.id, column.name) ? { ...column, filled: fills.get(column.name) ?? null } : column
+    })
+    if (columns.every((column, i) => column === schema.columns[i])) return table
     const { database, namespace, name, key } = schema
     return { ...table, schema: makeSchema({ database, namespace, name, columns, key }) }
   }
@@ -217,6 +223,7 @@ export class PostgresSource implements Source {
 
   async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
     const known = [...this.#catalog.values()].find(({ schema }) => schema.id === id)
+    if (known) await this.#watch.lookAt(id)
     const table = known && (await this.#read(known.schema))
     if (table === undefined) {
       throw new TidemarkError('postgres.table_gone', {

@@ -92,6 +92,12 @@ export function wasRewritten(before: TableTag, now: TableTag): boolean {
   return moved && before.columns !== now.columns
 }
 
+/** Numbers of the columns that were added since the table was copied: rows that were copied before have no value of theirs. */
+export function addedColumns(before: TableTag, now: TableTag): string[] {
+  const known = before.added?.split(' ') ?? []
+  return Object.keys(now.names).filter((place) => before.names[place] === undefined || known.includes(place))
+}
+
 /** What happened to columns, for people; added ones come with the log. */
 export function changedColumns(before: TableTag, now: TableTag): string[] {
   return Object.entries(before.names).flatMap(([place, name]) => {

@@ -27,6 +27,8 @@ export interface TableTag {
   readonly published?: string | null
   /** Numbers of generated columns that are left out. */
   readonly without?: string
+  /** Numbers of columns that were added since the table was copied. */
+  readonly added?: string
   /** Types that users made, by OID: the log may still have them when the catalog does not. */
   readonly types?: Readonly<Record<string, Partial<ColumnType>>>
   /** Labels of enums that columns are made of, by OID; see labelsTag(). */

@@ -8,6 +8,7 @@ import type { ColumnType, TableId } from '../../core/model.js'
 import type { LogBatch } from '../../core/source.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import {
+  addedColumns,
   changedColumns,
   keyChange,
   labelsChange,
@@ -78,6 +79,16 @@ export class TableWatch {
     const known = this.#known.get(id)
     const names = (this.#pending.get(id)?.seen?.tag ?? known)?.names ?? {}
     return Object.keys(names).some((place) => names[place] === name && known?.names[place] !== undefined)
+  }
+
+  /** The column of this name was added since the table was copied, and nobody said that targets need nothing of it. */
+  added(id: TableId, name: string): boolean {
+    const known = this.#known.get(id)
+    if (known === undefined || this.#o.ignoreRewrites) return false
+    const now = this.#pending.get(id)?.seen?.tag ?? known
+    const place = Object.keys(now.names).find((n) => now.names[n] === name)
+    // A column that the last look did not see is newer than that.
+    return place === undefined || addedColumns(known, now).includes(place)
   }
 
   /** A type of the table's columns that may be gone by now; null: it was never seen. */
@@ -178,8 +189,13 @@ export class TableWatch {
     this.#refuse(id, labelsChange(id, before, now))
     this.#refuse(id, wasRewritten(before, now.tag) ? rewrittenError(id) : null)
     for (const line of changedColumns(before, now.tag)) this.#o.note(`table ${id}: ${line}`)
-    // Without a key the server takes inserts only, until there is one again.
-    this.#known.set(id, now.tag.key == null ? { ...now.tag, key: before.key ?? null } : now.tag)
+    const added = this.#o.ignoreRewrites ? [] : addedColumns(before, now.tag)
+    this.#known.set(id, {
+      ...now.tag,
+      // Without a key the server takes inserts only, until there is one again.
+      key: now.tag.key ?? before.key ?? null,
+      ...(added.length > 0 ? { added: added.join(' ') } : {}),
+    })
   }
 
   /** What was known, with what may have become known only now. Throws for what makes the copy another table's. */

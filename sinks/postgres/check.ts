@@ -4,7 +4,7 @@ import { isAbort, TidemarkError } from '../../core/errors.js'
 import type { TableSchema } from '../../core/model.js'
 import { connectPg, type PgConnection, quoteIdent } from '../../drivers/postgres.js'
 import { type PostgresSinkOptions, pgOptions } from './options.js'
-import { readState, STATE_SCHEMA, STATE_TABLE, stateExists } from './state.js'
+import { ADD_TARGETS, hasTargets, readState, STATE_SCHEMA, STATE_TABLE, stateExists } from './state.js'
 import { type CapturedSource, Targets } from './targets.js'
 
 export async function checkPostgresSink(
@@ -20,8 +20,10 @@ export async function checkPostgresSink(
   }
   try {
     const findings = [...(await server(connection)), ...(await state(connection, pipeline))]
-    const started = (await readable(connection)) && (await readState(connection, pipeline)) !== null
-    if (tables) findings.push(...(await targets(connection, options, { tables, source: source ?? null, started })))
+    const known = (await readable(connection)) ? await readState(connection, pipeline) : null
+    const where = new Targets(connection, options, { pipeline, saved: known?.targets ?? null })
+    const started = known !== null && known.checkpoint !== null
+    if (tables) findings.push(...(await targets(connection, where, { tables, source: source ?? null, started })))
     findings.push({
       level: 'info',
       subject: 'guarantee',
@@ -91,7 +93,15 @@ async function state(connection: PgConnection, pipeline: string): Promise<Findin
     const fix = `GRANT USAGE ON SCHEMA ${STATE_SCHEMA} TO ${user}; GRANT SELECT, INSERT, UPDATE, DELETE ON ${STATE_TABLE} TO ${user};`
     return [{ level: 'problem', subject: STATE_TABLE, message: 'this user may not use it', fix }]
   }
-  const checkpoint = await readState(connection, pipeline)
+  if (!(await hasTargets(connection))) {
+    const [owner] = await connection.query(
+      `SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = '${STATE_TABLE}'::regclass`,
+    )
+    const message = 'was made by an earlier version, and this user may not add a column to it'
+    const fix = `As its owner: ${ADD_TARGETS};`
+    if (owner![0] !== 't') return [{ level: 'problem', subject: STATE_TABLE, message, fix }]
+  }
+  const { checkpoint } = await readState(connection, pipeline)
   const message =
     checkpoint === null ? 'holds no checkpoint of this pipeline yet' : 'holds a checkpoint of this pipeline'
   return [{ level: 'ok', subject: STATE_TABLE, message }]
@@ -99,7 +109,7 @@ async function state(connection: PgConnection, pipeline: string): Promise<Findin
 
 async function targets(
   connection: PgConnection,
-  options: PostgresSinkOptions,
+  where: Targets,
   {
     tables,
     source,
@@ -110,7 +120,6 @@ async function targets(
     readonly started: boolean
   },
 ): Promise<Finding[]> {
-  const where = new Targets(connection, options)
   const collisions = await where.collisions(tables, source)
   const findings: Finding[] = collisions.map(({ message, fix }) => ({
     level: 'problem',

@@ -26,7 +26,7 @@ export const postgresSink = defineSink<PostgresSinkOptions>({
   async readCheckpoint(options, { pipeline, signal }) {
     const connection = await connectPg(pgOptions(options, pipeline), { signal })
     try {
-      return await readState(connection, pipeline)
+      return (await readState(connection, pipeline)).checkpoint
     } finally {
       await connection.close()
     }

@@ -66,7 +66,7 @@ function columns(schema: TableSchema, { sql }: TargetName, target: Target): Prob
       })
     } else if (!column) {
       // Rows that are older than the column show the default it was added with, and no log says so.
-      const value = filled === undefined ? '' : ` DEFAULT ${quoteLiteral(filled)}`
+      const value = filled == null ? '' : ` DEFAULT ${quoteLiteral(filled)}`
       found.push({
         code: 'sink.column_missing',
         message: `${here} is missing; ${schema.id} has it`,

@@ -14,8 +14,9 @@ import { Applier } from './apply.js'
 import { problemError } from './create.js'
 import { type PostgresSinkOptions, pgOptions } from './options.js'
 import type { TablePlan } from './plan.js'
+import { recreatedError, recreatedSql } from './records.js'
 import { refused } from './refusal.js'
-import { beginOwned, createState, fence, fenced, LOCK_DDL, saveCheckpoint } from './state.js'
+import { beginOwned, createState, fence, fenced, LOCK_DDL, type Owned, saveCheckpoint, saveTargets } from './state.js'
 import { type CapturedSource, Targets } from './targets.js'
 
 /** An open transaction that nobody works on holds the successor up; the server ends it after this. */
@@ -34,6 +35,8 @@ export class PostgresSession implements SinkSession {
   readonly #applier: Applier
   /** One plan per table: the newest schema's. */
   readonly #plans = new Map<TableId, TablePlan>()
+  /** Tables of the open transaction. */
+  readonly #written = new Map<TableId, TableSchema>()
   #inTransaction = false
   /** The write being applied. */
   #applying: Promise<void> = Promise.resolve()
@@ -43,7 +46,7 @@ export class PostgresSession implements SinkSession {
     connection: PgConnection,
     cut: AbortController,
     options: PostgresSinkOptions,
-    owned: { pipeline: string; epoch: string; checkpoint: string | null },
+    owned: Owned & { readonly pipeline: string },
   ) {
     this.#connection = connection
     this.#cut = cut
@@ -52,7 +55,7 @@ export class PostgresSession implements SinkSession {
     this.#epoch = owned.epoch
     this.claim = owned.epoch
     this.checkpoint = owned.checkpoint
-    this.#targets = new Targets(connection, options)
+    this.#targets = new Targets(connection, options, { pipeline: owned.pipeline, saved: owned.targets })
     this.#applier = new Applier(connection, (schema) => this.#plan(schema))
   }
 
@@ -86,8 +89,11 @@ export class PostgresSession implements SinkSession {
       if (problem) throw problemError(problem)
       await this.#begin()
       await this.#connection.query(LOCK_DDL)
+      await this.#targets.requireSame(tables.filter(({ id }) => !options.first.has(id)))
       for (const schema of tables) await this.#targets.prepare(schema, options.first.has(schema.id))
-      await this.#connection.query('COMMIT')
+      const records = this.#targets.records.changes()
+      const save = records === null ? '' : `${saveTargets(this.#pipeline, this.#epoch, records)}; `
+      await this.#connection.query(`${save}COMMIT`)
       this.#inTransaction = false
     })
   }
@@ -109,11 +115,11 @@ export class PostgresSession implements SinkSession {
   async commit(checkpoint: string, { signal }: Abortable): Promise<void> {
     await this.#guard(signal, async () => {
       await this.#applying
-      const save = saveCheckpoint(this.#pipeline, this.#epoch, checkpoint)
+      const save = saveCheckpoint(this.#pipeline, this.#epoch, checkpoint, this.#targets.records.changes())
       step('pg-sink.before-commit')
       const timer = setTimeout(() => this.#connection.destroy(), this.#options['commit.timeout'])
       try {
-        if (this.#inTransaction) await this.#connection.query(`${save}; COMMIT`)
+        if (this.#inTransaction) await this.#commitRows(save)
         else if ((await this.#connection.run(save)).count === 0) throw fenced(this.#pipeline)
       } catch (error) {
         throw refused(error, 'COMMIT', null)
@@ -123,6 +129,16 @@ export class PostgresSession implements SinkSession {
       this.#inTransaction = false
       step('pg-sink.committed')
     })
+  }
+
+  /** What was written is locked, so that a name which leads to the recorded table now led to it all the while. */
+  async #commitRows(save: string): Promise<void> {
+    const written = this.#targets.known([...this.#written.values()])
+    const ids = (await this.#connection.query(`${save}; ${recreatedSql(written)}`)).map(([id]) => id)
+    const others = written.filter(({ id }) => ids.includes(id))
+    if (others.length > 0) throw recreatedError(this.#pipeline, others)
+    await this.#connection.query('COMMIT')
+    this.#written.clear()
   }
 
   async close(): Promise<void> {
@@ -144,9 +160,9 @@ export class PostgresSession implements SinkSession {
 
   async #plan(schema: TableSchema): Promise<TablePlan> {
     const known = this.#plans.get(schema.id)
-    if (known?.schema.fingerprint === schema.fingerprint) return known
-    const plan = await this.#targets.plan(schema)
+    const plan = known?.schema.fingerprint === schema.fingerprint ? known : await this.#targets.plan(schema)
     this.#plans.set(schema.id, plan)
+    this.#written.set(schema.id, schema)
     return plan
   }
 

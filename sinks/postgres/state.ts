@@ -15,6 +15,8 @@ const LOCK_NOT_AVAILABLE = '55P03'
 /** How long a terminated backend may take to end its transaction. */
 const TERMINATED_WAIT_MS = 10_000
 
+const PERMISSION_DENIED = '42501'
+
 /** The row is updated at every commit, so it gets room for updates in place and frequent vacuums. */
 const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS ${STATE_TABLE} (
   pipeline text PRIMARY KEY,
@@ -22,9 +24,13 @@ const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS ${STATE_TABLE} (
   checkpoint text,
   owner_pid integer,
   owner_started timestamptz,
-  updated_at timestamptz NOT NULL DEFAULT now()
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  targets jsonb
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
   toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 5000)`
+
+/** Tables that were made before there was the column. */
+export const ADD_TARGETS = `ALTER TABLE ${STATE_TABLE} ADD COLUMN IF NOT EXISTS targets jsonb`
 
 export const LOCK_DDL = `SELECT pg_advisory_xact_lock(${DDL_LOCK_KEY})`
 
@@ -34,14 +40,41 @@ export async function stateExists(connection: PgConnection): Promise<boolean> {
 }
 
 export async function createState(connection: PgConnection): Promise<void> {
-  if (await stateExists(connection)) return
+  if (await stateExists(connection)) return await addTargets(connection)
   // IF NOT EXISTS alone fails when two sessions create the same thing at once.
   await connection.query(`BEGIN; ${LOCK_DDL}; CREATE SCHEMA IF NOT EXISTS ${STATE_SCHEMA}; ${CREATE_TABLE}; COMMIT`)
 }
 
-export interface Owned {
-  readonly epoch: string
+/** Whether it lacks the column is asked first: only its owner may alter the table. */
+async function addTargets(connection: PgConnection): Promise<void> {
+  if (await hasTargets(connection)) return
+  try {
+    await connection.query(`BEGIN; ${LOCK_DDL}; ${ADD_TARGETS}; COMMIT`)
+  } catch (error) {
+    if (sqlState(error) !== PERMISSION_DENIED) throw error
+    throw new TidemarkError('postgres.permission', {
+      message: `${STATE_TABLE} was made by an earlier version, and this user may not add a column to it`,
+      fix: `Run as its owner: ${ADD_TARGETS};`,
+      cause: error,
+    })
+  }
+}
+
+export async function hasTargets(connection: PgConnection): Promise<boolean> {
+  const [row] = await connection.query(
+    `SELECT FROM pg_attribute WHERE attrelid = '${STATE_TABLE}'::regclass AND attname = 'targets' AND NOT attisdropped`,
+  )
+  return row !== undefined
+}
+
+export interface State {
   readonly checkpoint: string | null
+  /** See TargetRecords. */
+  readonly targets: string | null
+}
+
+export interface Owned extends State {
+  readonly epoch: string
 }
 
 /** Takes the pipeline over: waits for what its last owner has under way, then ends that owner's backend. */
@@ -82,10 +115,10 @@ async function raiseEpoch(
       `BEGIN; SET LOCAL lock_timeout = ${waitMs};
        UPDATE ${STATE_TABLE} SET epoch = epoch + 1, owner_pid = pg_backend_pid(), updated_at = now(),
          owner_started = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())
-       WHERE pipeline = ${name} ${lastEpoch === undefined ? '' : `AND epoch = ${lastEpoch}`} RETURNING epoch, checkpoint`,
+       WHERE pipeline = ${name} ${lastEpoch === undefined ? '' : `AND epoch = ${lastEpoch}`} RETURNING epoch, checkpoint, targets`,
     )
     await connection.query('COMMIT')
-    if (row) return { epoch: row[0]!, checkpoint: row[1]! }
+    if (row) return { epoch: row[0]!, checkpoint: row[1]!, targets: row[2]! }
   } catch (error) {
     await connection.query('ROLLBACK').catch(() => {})
     throw error
@@ -141,15 +174,32 @@ export function beginOwned(pipeline: string, epoch: string): string {
   return `BEGIN; SELECT 1 FROM ${STATE_TABLE} WHERE pipeline = ${quoteLiteral(pipeline)} AND epoch = ${epoch} FOR UPDATE`
 }
 
-export function saveCheckpoint(pipeline: string, epoch: string, checkpoint: string): string {
-  return `UPDATE ${STATE_TABLE} SET checkpoint = ${quoteLiteral(checkpoint)}, updated_at = now()
+/** `targets`: null where it stays as it is. */
+export function saveCheckpoint(pipeline: string, epoch: string, checkpoint: string, targets: string | null): string {
+  return save(pipeline, epoch, [`checkpoint = ${quoteLiteral(checkpoint)}`, ...saved(targets)])
+}
+
+export function saveTargets(pipeline: string, epoch: string, targets: string): string {
+  return save(pipeline, epoch, saved(targets))
+}
+
+function saved(targets: string | null): string[] {
+  return targets === null ? [] : [`targets = ${quoteLiteral(targets)}`]
+}
+
+function save(pipeline: string, epoch: string, changes: readonly string[]): string {
+  return `UPDATE ${STATE_TABLE} SET ${changes.join(', ')}, updated_at = now()
     WHERE pipeline = ${quoteLiteral(pipeline)} AND epoch = ${epoch}`
 }
 
-export async function readState(connection: PgConnection, pipeline: string): Promise<string | null> {
-  if (!(await stateExists(connection))) return null
-  const [row] = await connection.query(`SELECT checkpoint FROM ${STATE_TABLE} WHERE pipeline = $1`, [pipeline])
-  return row?.[0] ?? null
+/** Read without fencing anybody. A table of an earlier version lacks `targets`. */
+export async function readState(connection: PgConnection, pipeline: string): Promise<State> {
+  if (!(await stateExists(connection))) return { checkpoint: null, targets: null }
+  const [row] = await connection.query(
+    `SELECT s.checkpoint, to_jsonb(s)->'targets' FROM ${STATE_TABLE} s WHERE s.pipeline = $1`,
+    [pipeline],
+  )
+  return { checkpoint: row?.[0] ?? null, targets: row?.[1] ?? null }
 }
 
 /** True when there was a row. */

@@ -9,9 +9,11 @@ import type { SourceIdentity } from '../../core/source.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import { readTarget, type Target, type TargetName, targetName } from './catalog.js'
 import { planCreation, problemError } from './create.js'
+import { fillProblems } from './fill.js'
 import { collationProblems, judge, nameProblems, type Problem } from './judge.js'
 import type { PostgresSinkOptions } from './options.js'
 import { TablePlan } from './plan.js'
+import { type KnownTarget, recreated, recreatedError, recreatedProblem, TargetRecords } from './records.js'
 import { STATE_SCHEMA } from './state.js'
 
 export type TargetOptions = Pick<PostgresSinkOptions, 'schema' | 'existing' | 'target.constraints'>
@@ -22,12 +24,21 @@ export interface CapturedSource {
 }
 
 export class Targets {
+  readonly records: TargetRecords
   readonly #connection: PgConnection
   readonly #options: TargetOptions
+  readonly #pipeline: string
 
-  constructor(connection: PgConnection, options: TargetOptions) {
+  /** `saved`: what the pipeline's records were saved as. */
+  constructor(
+    connection: PgConnection,
+    options: TargetOptions,
+    { pipeline, saved }: { readonly pipeline: string; readonly saved: string | null },
+  ) {
+    this.records = new TargetRecords(saved)
     this.#connection = connection
     this.#options = options
+    this.#pipeline = pipeline
   }
 
   nameOf(schema: TableSchema): TargetName {
@@ -86,6 +97,20 @@ export class Targets {
     return rows.map(([schema, name]) => tableId(schema!, name!))
   }
 
+  /** Targets that were written before must be the tables that they were; all that are not are named at once. */
+  async requireSame(tables: readonly TableSchema[]): Promise<void> {
+    const others = await recreated(this.#connection, this.known(tables))
+    if (others.length > 0) throw recreatedError(this.#pipeline, others)
+  }
+
+  /** Those whose table is recorded. */
+  known(tables: readonly TableSchema[]): KnownTarget[] {
+    return tables.flatMap((schema) => {
+      const oid = this.records.get(schema.id)?.oid
+      return oid === undefined ? [] : [{ id: schema.id, sql: this.nameOf(schema).sql, oid }]
+    })
+  }
+
   /** Makes the target if it is absent, checks it, and on a first start looks at what it holds. In an owned transaction. */
   async prepare(schema: TableSchema, first: boolean): Promise<void> {
     const name = this.nameOf(schema)
@@ -103,6 +128,8 @@ export class Targets {
     const made = target === null
     target ??= (await readTarget(this.#connection, name))!
     throwFirst([...this.#judge(schema, name, target), ...collationProblems(schema, name, target)])
+    if (!first) throwFirst(await this.#unfilled(schema, name, target))
+    this.records.set(schema.id, { oid: target.oid, columns: schema.columns.map((c) => c.name) })
     if (!first || made || (await isEmpty(this.#connection, name))) return
     if (this.#options.existing === 'refuse') throw problemError(notEmpty(schema, name))
     if (this.#options.existing === 'truncate') await this.#connection.query(`TRUNCATE ${name.sql}`)
@@ -119,8 +146,15 @@ export class Targets {
         fix: 'Restore it; nothing after the last checkpoint was written.',
       })
     }
+    const known = this.records.get(schema.id)
+    if (known?.oid !== undefined && known.oid !== target.oid) {
+      throw recreatedError(this.#pipeline, [{ id: schema.id, sql: name.sql, oid: known.oid }])
+    }
     throwFirst((await planCreation(this.#connection, schema, name, false)).problems)
     throwFirst(this.#judge(schema, name, target))
+    throwFirst(await this.#unfilled(schema, name, target))
+    const columns = new Set([...(known?.columns ?? []), ...schema.columns.map((c) => c.name)])
+    this.records.set(schema.id, { oid: target.oid, columns: [...columns] })
     return new TablePlan(schema, name, target)
   }
 
@@ -130,12 +164,18 @@ export class Targets {
     const target = await readTarget(this.#connection, name)
     const { statements, problems } = await planCreation(this.#connection, schema, name, target === null)
     const found = [...nameProblems(schema, name), ...problems]
+    const others = first ? [] : await recreated(this.#connection, this.known([schema]))
+    if (others.length > 0) return { statements, problems: [recreatedProblem(this.#pipeline, others)] }
     if (target !== null) {
       found.push(...this.#judge(schema, name, target), ...collationProblems(schema, name, target))
       const refuses = first && this.#options.existing === 'refuse' && ['r', 'p'].includes(target.kind)
       if (refuses && !(await isEmpty(this.#connection, name))) found.push(notEmpty(schema, name))
     }
     return { statements, problems: found }
+  }
+
+  #unfilled(schema: TableSchema, name: TargetName, target: Target): Promise<Problem[]> {
+    return fillProblems(this.#connection, schema, name, target, this.records.get(schema.id))
   }
 
   #judge(schema: TableSchema, name: TargetName, target: Target): Problem[] {

@@ -38,3 +38,31 @@ t.test('a pipeline whose tables are all excluded has one plain mistake', async (
   const synced = await runTidemark(t, ['sync', file, '--once'])
   t.match(synced, { code: 2, stderr: /error postgres\.no_tables: no table is left/ })
 })
+
+t.test(
+  'a pattern that matches nothing: of tables a mistake, of tables.exclude a warning, both with what was meant',
+  async (t) => {
+    const db = await createDatabase(t)
+    await db.query('create table orders (id int primary key); create table users (id int primary key)')
+    const pipeline = (source: object) =>
+      writePipeline(t, {
+        source: { type: 'postgres', url: db.url, tables: 'public.*', ...source },
+        sink: { type: 'blackhole' },
+        pipeline: { name: db.name },
+      })
+    const misspelt = pipeline({ 'tables.exclude': 'public.usres' })
+    const said = /tables\.exclude.*"public\.usres" matches no table of database .* leaves nothing out/
+    const checked = await runTidemark(t, ['check', misspelt.file])
+    t.match(checked, { code: 0, stdout: said })
+    t.match(checked.stdout, /Did you mean "public\.users"\?/)
+    const synced = await runTidemark(t, ['sync', misspelt.file, '--once'])
+    t.match(synced, { code: 0, stderr: said })
+    t.match(synced.stderr, /Did you mean "public\.users"\?/)
+    const right = pipeline({ 'tables.exclude': 'public.users' })
+    t.notMatch((await runTidemark(t, ['check', right.file])).stdout, /leaves nothing out/)
+    t.notMatch((await runTidemark(t, ['sync', right.file, '--once'])).stderr, /leaves nothing out/)
+    const none = await runTidemark(t, ['check', pipeline({ tables: 'public.orders, public.usres' }).file])
+    t.match(none, { code: 3, stdout: /no table of database .* matches "public\.usres"/ })
+    t.match(none.stdout, /Did you mean "public\.users"\? The tables there are: public\.orders, public\.users\./)
+  },
+)

@@ -21,6 +21,8 @@ interface CopyOptions {
   /** Runs after the source exists and before the first sync. */
   readonly before?: (source: TestDatabase) => Promise<unknown>
   readonly sink?: Record<string, unknown>
+  /** Further blocks of the pipeline file. */
+  readonly blocks?: Record<string, unknown>
 }
 
 /** Table x in a source of its own, copied into a target of its own. */
@@ -34,6 +36,7 @@ export async function copied(t: Test, options: CopyOptions = {}): Promise<Copied
     source: { type: 'postgres', url: source.url, tables: 'public.*', 'heartbeat.interval': '200ms', ...options.source },
     sink: options.sink ?? { type: 'postgres', url: target.url },
     pipeline: { name: source.name },
+    ...options.blocks,
   })
   const once = await runTidemark(t, ['sync', file, '--once'])
   t.equal(once.code, 0, once.stderr)

@@ -22,6 +22,8 @@ const column = (type: string, more: Partial<TargetColumn> = {}): TargetColumn =>
   isExtension: false,
   notNull: false,
   hasDefault: false,
+  defaultSql: null,
+  missing: null,
   generated: false,
   identityAlways: false,
   collation: null,
