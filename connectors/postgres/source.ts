@@ -30,7 +30,7 @@ import { connectionOf, type PostgresOptions } from './options.js'
 import { partitionIdentities } from './partitions.js'
 import { planKeys } from './plan.js'
 import { PipelinePublication } from './publication-owner.js'
-import { partitionNote, readiness } from './readiness.js'
+import { partitionNotes, readiness } from './readiness.js'
 import { Relations } from './relations.js'
 import { SourceServer } from './server.js'
 import {
@@ -108,6 +108,8 @@ export class PostgresSource implements Source {
         publication: this.#publication.name,
         without: generatedLeftOut(this.#options, this.#server),
         ignoreRewrites: this.#options['table.rewrites'] === 'ignore',
+        ignorePartitions: this.#options['table.partitions'] === 'ignore',
+        connect: () => home.connect(context),
         note: context.note,
       },
     )
@@ -126,7 +128,7 @@ export class PostgresSource implements Source {
     if (first)
       throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     for (const table of tables) this.#catalog.set(table.oid, table)
-    for (const line of leftOut(tables)) context.note(line)
+    for (const line of leftOut(tables, this.#options)) context.note(line)
     const [[xid, version, limit]] = (await this.#control.query(
       `select pg_snapshot_xmax(pg_current_snapshot())::text, current_setting('server_version'),
         (select setting from pg_settings where name = 'wal_sender_timeout')`,
@@ -148,6 +150,7 @@ export class PostgresSource implements Source {
       tables: [...this.#catalog.values()],
       server: this.#server,
       known: new Set(this.#context.known.keys()),
+      note: this.#context.note,
     })
     if (!this.#context.first) await this.#watch.joined()
   }
@@ -295,11 +298,10 @@ export class PostgresSource implements Source {
 }
 
 /** What of the tables is not copied, for people. */
-function leftOut(tables: readonly CatalogTable[]): string[] {
-  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+function leftOut(tables: readonly CatalogTable[], options: PostgresOptions): string[] {
   const generated = tables.filter((t) => t.generatedDropped.length > 0)
   return [
-    ...(roots.length > 0 ? [partitionNote(roots).message] : []),
+    ...partitionNotes(tables, options).map(({ message }) => message),
     ...generated.map(
       ({ schema, generatedDropped }) =>
         `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out, because the log lacks them; generated.columns: compute brings them`,
