@@ -98,6 +98,10 @@ export const ERROR_CODES = {
     exit: 2,
     when: 'A pattern in `tables` matches no table of the database, or `tables.exclude` leaves none.',
   },
+  'postgres.partitions': {
+    exit: 3,
+    when: 'A partition was attached with rows, detached, dropped, truncated or made UNLOGGED, which no log shows; `table.partitions: ignore` lets it pass.',
+  },
   'postgres.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
   'postgres.position_lost': {
     exit: 3,

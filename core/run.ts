@@ -184,7 +184,10 @@ export class PipelineRun {
     )
     const running = saved?.phase === 'running' ? saved : null
     // A resume that is refused must leave the source as it was, so that comes before anything is changed there.
-    if (running) await this.#source.resumeLog(running.position, { signal })
+    if (running) {
+      await this.#source.resumeLog(running.position, { signal })
+      await this.#forgetRemoved(running)
+    }
     await this.#source.prepare({ signal })
     step('start.prepared')
     const position = running ? running.position : await this.#firstStart(signal)
@@ -196,6 +199,18 @@ export class PipelineRun {
     this.#committed = { position, at: this.#o.clock.now() }
     if (this.#o.until === 'caught-up') await this.#aim(signal)
     if (this.#merger.chunksFinished) this.#aiming = 'done'
+  }
+
+  /**
+   * prepare() ends the feed of tables that are captured no more. Their state goes first: one that came back with it would
+   * seem to have been followed all the while.
+   */
+  async #forgetRemoved(saved: CheckpointState): Promise<void> {
+    const captured = new Set<string>(this.#opened.tables.map((t) => t.schema.id))
+    const left = Object.entries(saved.tables).filter(([id]) => captured.has(id))
+    if (left.length === Object.keys(saved.tables).length) return
+    await this.#save({ ...saved, tables: Object.fromEntries(left) })
+    step('start.removed-forgotten')
   }
 
   /** correctness.md 2.4: the intent is durable before the log feed exists, so a kill between both leaves no stranger. */

@@ -10,6 +10,8 @@ export const STEPS = [
   'start.intent-committed',
   'start.log-created',
   'start.first-checkpoint',
+  // a start without tables that the checkpoint has
+  'start.removed-forgotten',
   // chunks
   'chunk.locked',
   'chunk.opened',

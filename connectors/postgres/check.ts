@@ -7,9 +7,9 @@ import { idleExcludes } from './chosen-tables.js'
 import { keyKind, keyOrder } from './keys.js'
 import { connectionOf, type PostgresOptions } from './options.js'
 import { CHUNK_ROWS_HINT, tableName } from './plan.js'
-import { createSql, readPublication } from './publication.js'
+import { createSql, readPublication, ruleNote } from './publication.js'
 import { removeLeftovers } from './publication-owner.js'
-import { partitionNote, readiness } from './readiness.js'
+import { partitionNotes, readiness } from './readiness.js'
 import { applicationName, dropSlot, ownedName, serverFacts, slotBlockers } from './setup.js'
 
 /** `drop` gives a process that is just ending this long to let go of the slot. */
@@ -96,11 +96,11 @@ async function publication(
   const name = options['publication.name'] ?? ownedName(pipeline)
   const found = await readPublication(connection, { name, tables, server })
   const make = createSql({ name, tables, server })
-  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
-  const partitions: Finding[] = roots.length === 0 ? [] : [{ level: 'warning', ...partitionNote(roots) }]
+  const rule: Finding[] = found?.rule ? [{ level: 'warning', subject: 'publication', message: ruleNote(name) }] : []
   const one = (level: Finding['level'], message: string, fix?: string): Finding[] => [
     { level, subject: 'publication', message, ...(fix === undefined ? {} : { fix }) },
-    ...partitions,
+    ...rule,
+    ...partitionNotes(tables, options),
   ]
   if (found?.problem) return one('problem', `${name} ${found.problem.why}`, found.problem.fix)
   if (found && given && found.missing.length > 0) {

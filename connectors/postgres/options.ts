@@ -147,6 +147,12 @@ const options = z.strictObject({
     .describe(
       'DDL past the log on what was copied already: rows rewritten, a column replaced, an enum label renamed, the publication changed. ignore: targets need nothing of it.',
     ),
+  'table.partitions': z
+    .enum(['stop', 'ignore'])
+    .default('stop')
+    .describe(
+      'Rows that come or go with a partition, in no log: ATTACH with rows, DETACH, DROP or TRUNCATE of it alone, UNLOGGED. ignore: targets need nothing of it. New empty partitions are always fine.',
+    ),
   'heartbeat.interval': duration()
     .default(HEARTBEAT_MS_DEFAULT)
     .describe('How often the log position is moved on while captured tables are idle.'),

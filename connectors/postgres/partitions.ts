@@ -5,6 +5,7 @@
 import type { Finding } from '../../core/define.js'
 import type { PgConnection } from '../../drivers/postgres.js'
 import type { CatalogTable } from './catalog.js'
+import type { PostgresOptions } from './options.js'
 
 /** Takes no lock. The columns are those of the index that a partition's old keys come from. */
 const LEAVES_SQL = `
@@ -42,5 +43,33 @@ export async function partitionIdentities(
         fix: `ALTER TABLE ${leaf} REPLICA IDENTITY FULL;`,
       } as const,
     ]
+  })
+}
+
+const UNLOGGED_SQL = `
+with recursive tree(root, relid) as (
+  select oid, oid from pg_class where oid = any($1::oid[])
+  union all select t.root, i.inhrelid from tree t join pg_inherits i on i.inhparent = t.relid)
+select t.root, quote_ident(n.nspname) || '.' || quote_ident(l.relname), l.relkind
+from tree t join pg_class l on l.oid = t.relid join pg_namespace n on n.oid = l.relnamespace
+where l.relkind = 'f' or l.relkind = 'r' and l.relpersistence <> 'p' order by 1, 2`
+
+/** Partitions whose rows are read with their root's while changes of them are in no log. */
+export async function partitionsUnlogged(
+  connection: PgConnection,
+  options: PostgresOptions,
+  tables: readonly CatalogTable[],
+): Promise<Finding[]> {
+  const roots = tables.filter((table) => table.kind === 'p')
+  if (roots.length === 0) return []
+  const leaves = await connection.query(UNLOGGED_SQL, [roots.map((root) => `${root.oid}`)])
+  return leaves.map(([oid, leaf, kind]): Finding => {
+    const is = kind === 'f' ? 'a foreign table' : 'UNLOGGED'
+    return {
+      level: options['table.partitions'] === 'ignore' ? 'warning' : 'problem',
+      subject: roots.find((table) => `${table.oid}` === oid)!.schema.id,
+      message: `its partition ${leaf} is ${is}, so changes of it are in no log`,
+      fix: kind === 'f' ? 'Detach it, or set table.partitions: ignore.' : `ALTER TABLE ${leaf} SET LOGGED;`,
+    }
   })
 }

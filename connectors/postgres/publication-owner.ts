@@ -19,6 +19,7 @@ interface PrepareOptions {
   readonly tables: readonly CatalogTable[]
   readonly server: ServerFacts
   readonly known: ReadonlySet<TableId>
+  readonly note: (line: string) => void
 }
 
 export class PipelinePublication {
@@ -37,13 +38,13 @@ export class PipelinePublication {
     this.name = given ?? (suffix === null ? ownedName(pipeline) : `${temporaryPrefix(pipeline)}${suffix}`)
   }
 
-  async prepare(connection: PgConnection, { tables, server, known }: PrepareOptions): Promise<void> {
+  async prepare(connection: PgConnection, { tables, server, known, note }: PrepareOptions): Promise<void> {
     if (this.#temporary) {
       await removeLeftovers(connection, this.#pipeline)
       await connection.query('select pg_advisory_lock($1)', [lockKey(this.name)])
       this.#made = connection.options
     }
-    await preparePublication(connection, { name: this.name, tables, server, given: this.#given, known })
+    await preparePublication(connection, { name: this.name, tables, server, given: this.#given, known, note })
   }
 
   /** The connection that made it may be cut by now. What fails here is left to the next run. */

@@ -3,7 +3,7 @@ import type { Finding } from '../../core/define.js'
 import { type PgConnection, quoteIdent } from '../../drivers/postgres.js'
 import type { CatalogTable, ServerFacts } from './catalog.js'
 import type { PostgresOptions } from './options.js'
-import { partitionIdentities } from './partitions.js'
+import { partitionIdentities, partitionsUnlogged } from './partitions.js'
 import { tableName } from './plan.js'
 
 const VERSION_MIN = 130_000
@@ -26,6 +26,7 @@ export async function readiness(
     ...(await serverReady(connection, server)),
     ...tables.flatMap((table) => tableReady(table, options)),
     ...(await partitionIdentities(connection, tables)),
+    ...(await partitionsUnlogged(connection, options, tables)),
     ...(await grants(connection, tables)),
   ]
 }
@@ -163,10 +164,12 @@ function problem(subject: string, message: string, fix: string): Finding {
   return { level: 'problem', subject, message, fix }
 }
 
-/** What the log does not show of partitioned tables (1.10 f). */
-export function partitionNote(roots: readonly string[]): { readonly subject: string; readonly message: string } {
-  return {
-    subject: 'partitions',
-    message: `TRUNCATE, ATTACH and DETACH of a single partition of ${roots.join(', ')} are not in the log and are not copied`,
-  }
+/** What the log does not show of partitioned tables (1.10 f), and what is done about it. */
+export function partitionNotes(tables: readonly CatalogTable[], options: PostgresOptions): Finding[] {
+  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+  if (roots.length === 0) return []
+  const what = `ATTACH with rows, DETACH, DROP and TRUNCATE of a single partition of ${roots.join(', ')} are not in the log`
+  return options['table.partitions'] === 'ignore'
+    ? [{ level: 'warning', subject: 'partitions', message: `${what} and are not copied, as table.partitions says` }]
+    : [{ level: 'info', subject: 'partitions', message: `${what}: the pipeline stops at them; see table.partitions` }]
 }

@@ -31,7 +31,7 @@ import { connectionOf, type PostgresOptions } from './options.js'
 import { partitionIdentities } from './partitions.js'
 import { planKeys } from './plan.js'
 import { PipelinePublication } from './publication-owner.js'
-import { partitionNote, readiness } from './readiness.js'
+import { partitionNotes, readiness } from './readiness.js'
 import { Relations } from './relations.js'
 import { SourceServer } from './server.js'
 import {
@@ -109,6 +109,8 @@ export class PostgresSource implements Source {
         publication: this.#publication.name,
         without: generatedLeftOut(this.#options, this.#server),
         ignoreRewrites: this.#options['table.rewrites'] === 'ignore',
+        ignorePartitions: this.#options['table.partitions'] === 'ignore',
+        connect: () => home.connect(context),
         note: context.note,
       },
     )
@@ -127,7 +129,7 @@ export class PostgresSource implements Source {
     if (first)
       throw new TidemarkError('postgres.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     for (const table of tables) this.#catalog.set(table.oid, table)
-    for (const line of leftOut(tables)) context.note(line)
+    for (const line of leftOut(tables, this.#options)) context.note(line)
     for (const { subject, message, fix } of await idleExcludes(this.#control, this.#options))
       context.note(`${subject}: ${message}. ${fix}`)
     const [[xid, version, limit]] = (await this.#control.query(
@@ -151,6 +153,7 @@ export class PostgresSource implements Source {
       tables: [...this.#catalog.values()],
       server: this.#server,
       known: new Set(this.#context.known.keys()),
+      note: this.#context.note,
     })
     if (!this.#context.first) await this.#watch.joined()
   }
@@ -302,11 +305,10 @@ export class PostgresSource implements Source {
 }
 
 /** What of the tables is not copied, for people. */
-function leftOut(tables: readonly CatalogTable[]): string[] {
-  const roots = tables.filter((t) => t.kind === 'p').map((t) => t.schema.id)
+function leftOut(tables: readonly CatalogTable[], options: PostgresOptions): string[] {
   const generated = tables.filter((t) => t.generatedDropped.length > 0)
   return [
-    ...(roots.length > 0 ? [partitionNote(roots).message] : []),
+    ...partitionNotes(tables, options).map(({ message }) => message),
     ...generated.map(
       ({ schema, generatedDropped }) =>
         `${schema.id}: generated columns ${generatedDropped.join(', ')} are left out, because the log lacks them; generated.columns: compute brings them`,

@@ -1,11 +1,12 @@
 /** What two tags of a table say of the time between them: whether what was copied is still what the source has. */
 import { TidemarkError } from '../../core/errors.js'
 import type { TableId } from '../../core/model.js'
+import { sameFile } from './storage.js'
 import { labelsTag, type SeenTable, type TableTag } from './table-tag.js'
 
-const ANEW =
+export const ANEW =
   'Take the table out of `tables`, run once, empty its target, and put it back: it is then copied anew. Or `tidemark drop FILE`, empty the targets and start anew.'
-const IGNORE_ONCE = 'run once with --set source.table.rewrites=ignore'
+export const IGNORE_ONCE = 'run once with --set source.table.rewrites=ignore'
 
 /** Rows that were copied by one key cannot be found by another (1.10 h). The order of its columns does not matter. */
 export function keyChange(id: TableId, before: TableTag, now: TableTag): TidemarkError | null {
@@ -51,7 +52,9 @@ export function publicationChange(
   if (before.published == null) return null
   const [made, ...places] = before.published.split(' ')
   const [madeNow, ...placesNow] = now.published?.split(' ') ?? []
-  if (made === madeNow && places.some((place) => placesNow.includes(place))) return null
+  // Older tags have a schema's number only.
+  const stayed = (place: string) => placesNow.some((now) => now === place || now.startsWith(`${place}.`))
+  if (made === madeNow && places.some(stayed)) return null
   return new TidemarkError('postgres.publication', {
     message: `${id} had been taken out of publication ${publication}, or what that publishes was changed, since the table was looked at last: changes made meanwhile may be in no log`,
     fix: `${ANEW} If nothing was left out (only the owner of the publication changed, or nobody wrote meanwhile), ${IGNORE_ONCE}.`,
@@ -87,7 +90,7 @@ export function labelsChange(id: TableId, before: TableTag, now: SeenTable): Tid
 /** Its storage and the definition of its columns are others: neither TRUNCATE nor VACUUM FULL does both. */
 export function wasRewritten(before: TableTag, now: TableTag): boolean {
   const moved = Object.entries(before.files).some(
-    ([leaf, file]) => now.files[leaf] !== undefined && now.files[leaf] !== file,
+    ([leaf, file]) => now.files[leaf] !== undefined && !sameFile(leaf, file, now.files[leaf]),
   )
   return moved && before.columns !== now.columns
 }
@@ -114,9 +117,17 @@ export function tableRecreated(id: TableId): TidemarkError {
   })
 }
 
-export function rewrittenError(id: TableId): TidemarkError {
-  const fix = `${ANEW} If the values did not change (a wider type without USING), apply the same ALTER TABLE to the target and ${IGNORE_ONCE}.`
-  return rewritten(id, 'ALTER TABLE rewrote its rows', fix)
+/** VACUUM FULL and CLUSTER behind ADD COLUMN look the same, and take the default that old rows have out of the catalog. */
+export function rewrittenError(id: TableId, before: TableTag, now: TableTag): TidemarkError {
+  const added = Object.keys(now.names).filter((place) => before.names[place] === undefined)
+  if (added.length === 0) {
+    const fix = `${ANEW} If the values did not change (a wider type without USING), apply the same ALTER TABLE to the target and ${IGNORE_ONCE}.`
+    return rewritten(id, 'ALTER TABLE rewrote its rows', fix)
+  }
+  const columns = added.map((place) => now.names[place]).join(', ')
+  const change = `its rows were rewritten since ${columns} was added: by VACUUM FULL or CLUSTER after ADD COLUMN ... DEFAULT, or by ALTER TABLE itself`
+  const fix = `If it was VACUUM FULL or CLUSTER, or the default was computed for each row but no row was written since: give the rows that the target had before the source's values of ${columns} (UPDATE ... SET ${columns} = the DEFAULT that it was added with, where it is null) and ${IGNORE_ONCE}. Otherwise: ${ANEW}`
+  return rewritten(id, change, fix)
 }
 
 function rewritten(id: TableId, change: string, fix: string): TidemarkError {

@@ -7,11 +7,15 @@ import { createHash } from 'node:crypto'
 import type { ColumnType, TableId } from '../../core/model.js'
 import { type PgConnection, parseLsn } from '../../drivers/postgres.js'
 import { TypeCache } from './column-types.js'
+import { EmptyPartitions } from './old-rows.js'
+import type { Answer } from './storage-change.js'
 
 /** OIDs from here on belong to what users make. */
 const USER_OID_MIN = 16_384
 /** Publications take whole schemas from this version on. */
-const SCHEMAS_VERSION_MIN = 150_000
+export const SCHEMAS_VERSION_MIN = 150_000
+/** Partitions may be about to be detached from this version on. */
+const PENDING_VERSION_MIN = 140_000
 
 export interface TableTag {
   readonly oid: number
@@ -19,12 +23,21 @@ export interface TableTag {
   readonly columns: string
   /** Columns by the number that they keep for life. */
   readonly names: Readonly<Record<string, string>>
-  /** Storage of the table or of each of its partitions: another one after TRUNCATE, VACUUM FULL or a rewrite. */
+  /**
+   * Storage of the table or of each of its partitions, by OID: another one after TRUNCATE, VACUUM FULL or a rewrite. Of
+   * partitions, and where a publication has the table by a rule, more than that: see leafOf().
+   */
   readonly files: Readonly<Record<string, string>>
   /** Numbers of the columns of its key (1.10 h), in their order; null: it has none. */
   readonly key?: string | null
   /** What its place in the publication was made as; null: it is not in there. */
   readonly published?: string | null
+  /** Where `files` say more: all transactions below this one were over when it was read. */
+  readonly at?: string
+  /** The transaction of the last TRUNCATE that the log had since. */
+  readonly truncated?: string
+  /** What redefined all its columns at once, as ATTACH and DETACH do; `partition`: it is one. Of tables published by a rule. */
+  readonly redefined?: string
   /** Numbers of generated columns that are left out. */
   readonly without?: string
   /** Numbers of columns that were added since the table was copied. */
@@ -40,6 +53,8 @@ export interface SeenTable {
   readonly tag: TableTag
   /** By OID. */
   readonly enums: ReadonlyMap<string, EnumType>
+  /** What rows said of storage that another tag was compared with, by OID. */
+  readonly answers?: ReadonlyMap<string, Answer>
 }
 
 interface EnumType {
@@ -68,12 +83,13 @@ export class TagReader {
   readonly #without: readonly string[]
   readonly #sql: string
   readonly #types = new TypeCache()
+  readonly #empty = new EmptyPartitions()
 
   constructor(connection: PgConnection, { version, publication, without }: TagOptions) {
     this.#connection = connection
     this.#publication = publication
     this.#without = without
-    this.#sql = tagsSql(version >= SCHEMAS_VERSION_MIN)
+    this.#sql = tagsSql(version)
   }
 
   /** The tables as they are, and a position that the log has behind everything they show. Tables that are gone are absent. */
@@ -85,9 +101,11 @@ export class TagReader {
       this.#publication,
       this.#without,
     ])
-    const found = rows.map(([namespace, name, text, types]) => ({
+    const tags = rows.map(([, , text]) => JSON.parse(text!) as TableTag)
+    const marked = await this.#empty.mark(this.#connection, tags)
+    const found = rows.map(([namespace, name, , types], i) => ({
       name: JSON.stringify([namespace, name]),
-      tag: JSON.parse(text!) as TableTag,
+      tag: marked.get(tags[i]!) ?? tags[i]!,
       types: types === null || types === undefined ? [] : types.split(' '),
     }))
     const parts = await this.#details([...new Set(found.flatMap((f) => f.types))])
@@ -174,19 +192,34 @@ select p.root, e.enumtypid, n.nspname || '.' || t.typname, e.enumlabel
 from part p join pg_enum e on e.enumtypid = p.oid join pg_type t on t.oid = p.oid join pg_namespace n on n.oid = t.typnamespace order by e.oid`
 
 /** One pass over each catalog table, not one for each captured table: it is read on every heartbeat. */
-function tagsSql(schemas: boolean): string {
-  const bySchema = schemas
-    ? `union all select w.oid, n.oid from wanted w join pub on true join pg_publication_namespace n on n.pnpubid = pub.oid and n.pnnspid = w.relnamespace`
-    : ''
+function tagsSql(version: number): string {
+  // Its place is made anew when a table leaves the schema and comes back.
+  const bySchema =
+    version >= SCHEMAS_VERSION_MIN
+      ? `union all select w.oid, n.oid::text || '.' || d.xmin::text, true from wanted w join pub on true
+    join pg_publication_namespace n on n.pnpubid = pub.oid and n.pnnspid = w.relnamespace
+    join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = w.oid and d.objsubid = 0 and d.refclassid = 'pg_namespace'::regclass`
+      : ''
+  const attached = version >= PENDING_VERSION_MIN ? 'and not i.inhdetachpending' : ''
   return `
 with recursive wanted as materialized (
-  select c.oid, c.relname, c.relnamespace, n.nspname, c.relkind, c.relreplident
+  select c.oid, c.relname, c.relnamespace, n.nspname, c.relkind, c.relreplident, c.relispartition
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.oid = any($1::oid[]) or (c.relname = any($3::text[]) and (n.nspname, c.relname) in (select * from unnest($2::text[], $3::text[])))),
-tree(root, relid, kind) as (
-  select oid, oid, relkind from wanted
-  union all select t.root, i.inhrelid, c.relkind from tree t join pg_inherits i on i.inhparent = t.relid join pg_class c on c.oid = i.inhrelid where t.kind = 'p'),
-file as (select root, json_object_agg(relid::int8, pg_relation_filenode(relid)::text) as files from tree where kind = 'r' group by root),
+tree(root, relid, kind, joined) as (
+  select oid, oid, relkind, null::text from wanted
+  union all select t.root, i.inhrelid, c.relkind, concat_ws('.', t.joined, i.xmin) from tree t
+    join pg_inherits i on i.inhparent = t.relid ${attached} join pg_class c on c.oid = i.inhrelid where t.kind = 'p'),
+file as (
+  select t.root, json_object_agg(t.relid::int8, case when t.joined is null and r.oid is null then c.relfilenode::text
+    else concat_ws(' ', case when c.relfilenode <> c.oid then c.relfilenode::text else '' end
+        || case when c.relkind = 'f' then 'f' when c.relpersistence <> 'p' then 'u' else '' end,
+      case when c.reltoastrelid = 0 then '' else (c.reltoastrelid::int8 - c.oid::int8)::text end, t.joined,
+      case when t.joined is null then null when c.relnamespace <> w.relnamespace then n.nspname || '.' || c.relname
+        when starts_with(c.relname, w.relname) then '*' || substr(c.relname, length(w.relname) + 1) else c.relname end) end) as files
+  from tree t join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace join wanted w on w.oid = t.root
+  left join ruled r on r.oid = t.root
+  where t.kind in ('r', 'f') group by t.root),
 attribute as (
   select attrelid, left(md5(string_agg(concat_ws(',', attnum, atttypid, atttypmod, xmin), ';' order by attnum)), 12) as columns,
     json_object_agg(attnum, attname order by attnum) as names,
@@ -194,11 +227,18 @@ attribute as (
     string_agg(distinct atttypid::text, ' ') filter (where atttypid >= ${USER_OID_MIN}) as types
   from pg_attribute where attrelid in (select oid from wanted) and attnum > 0 and not attisdropped group by attrelid),
 pub as (select oid, xmin, puballtables from pg_publication where pubname = $4),
-member(relid, place) as (
-  select w.oid, r.oid from wanted w join pub on true join pg_publication_rel r on r.prpubid = pub.oid and r.prrelid = w.oid ${bySchema}),
-place as (select relid, string_agg(place::text, ' ' order by place) as places from member group by relid)
+member(relid, place, ruled) as (
+  select w.oid, r.oid::text, false from wanted w join pub on true join pg_publication_rel r on r.prpubid = pub.oid and r.prrelid = w.oid ${bySchema}),
+place as (select relid, string_agg(place, ' ' order by place) as places, bool_and(ruled) as ruled from member group by relid),
+ruled as (select w.oid, w.relispartition from wanted w left join place p on p.relid = w.oid where coalesce(p.ruled, (select puballtables from pub), false)),
+redefined as (
+  select r.oid, case when r.relispartition then 'partition' when count(distinct m.mark) filter (where a.attnum > 0) = 1
+    and count(*) filter (where a.attnum > 0) > 1 then nullif(max(m.mark) filter (where a.attnum > 0), max(m.mark) filter (where a.attnum < 0)) end as mark
+  from ruled r join pg_attribute a on a.attrelid = r.oid and (a.attnum = -1 or a.attnum > 0 and not a.attisdropped)
+  cross join lateral (select a.xmin::text || '.' || a.cmin::text as mark) m group by r.oid, r.relispartition)
 select w.nspname, w.relname, json_strip_nulls(json_build_object('oid', w.oid::int8, 'columns', a.columns, 'names', coalesce(a.names, '{}'),
-  'files', coalesce(f.files, '{}'), 'without', a.without))::jsonb || jsonb_build_object(
+  'files', coalesce(f.files, '{}'), 'without', a.without, 'redefined', (select mark from redefined r where r.oid = w.oid),
+  'at', case when w.relkind = 'p' or w.oid in (select oid from ruled) then pg_snapshot_xmin(pg_current_snapshot())::text end))::jsonb || jsonb_build_object(
   'key', (select i.indkey::text from pg_index i where i.indrelid = w.oid and case w.relreplident when 'i' then i.indisreplident else i.indisprimary end),
   'published', (select concat_ws(' ', pub.oid || '.' || pub.xmin, case when puballtables then '*' end, p.places) from pub where puballtables or p.places is not null)),
   a.types

@@ -7,6 +7,8 @@
 import type { ColumnType, TableId } from '../../core/model.js'
 import type { LogBatch } from '../../core/source.js'
 import type { PgConnection } from '../../drivers/postgres.js'
+import { askRows } from './old-rows.js'
+import { attachedChange, doubts, partitionChanges, settled, unloggedChange } from './storage-change.js'
 import {
   addedColumns,
   changedColumns,
@@ -32,10 +34,14 @@ interface Pending {
 
 export interface WatchOptions extends TagOptions {
   readonly ignoreRewrites: boolean
+  readonly ignorePartitions: boolean
+  /** A connection for questions that may take long. */
+  readonly connect: () => Promise<PgConnection>
   readonly note: (line: string) => void
 }
 
 export class TableWatch {
+  readonly #connection: PgConnection
   readonly #reader: TagReader
   readonly #o: WatchOptions
   readonly #tables: readonly Captured[]
@@ -49,6 +55,7 @@ export class TableWatch {
   #turn = 0
 
   constructor(connection: PgConnection, tables: readonly Captured[], options: WatchOptions) {
+    this.#connection = connection
     this.#reader = new TagReader(connection, options)
     this.#tables = tables
     this.#o = options
@@ -158,13 +165,30 @@ export class TableWatch {
     const turn = ++this.#turn
     const { at, tables: found } = await this.#reader.read(tables)
     for (const { id } of tables) {
-      if ((this.#pending.get(id)?.turn ?? 0) < turn) this.#pending.set(id, { at, turn, seen: found.get(id) ?? null })
+      const seen = await this.#asked(id, found.get(id) ?? null)
+      if ((this.#pending.get(id)?.turn ?? 0) < turn) this.#pending.set(id, { at, turn, seen })
     }
     return at
   }
 
+  /** With what only rows can tell of what has changed. */
+  async #asked(id: TableId, seen: SeenTable | null): Promise<SeenTable | null> {
+    const before = this.#known.get(id)
+    const open = before && seen ? doubts(before, seen.tag) : []
+    if (seen === null || open.length === 0) return seen
+    return { ...seen, answers: await askRows(this.#connection, this.#o.connect, open) }
+  }
+
   /** Called with every batch before it is passed on. Throws when rows that were copied are not what they were any more. */
-  passed({ ordinal }: LogBatch): void {
+  passed({ ordinal, items }: LogBatch): void {
+    for (const item of items) {
+      if (item.kind !== 'truncate') continue
+      for (const { id } of item.schemas) {
+        const tag = this.#known.get(id)
+        // A look of before may show it already or not.
+        if (tag?.at !== undefined) this.#known.set(id, { ...tag, truncated: `${item.txn.xid}` })
+      }
+    }
     const reached = (at: bigint) => ordinal >= at - 1n
     for (const [id, { at, seen }] of this.#pending) {
       if (!reached(at)) continue
@@ -187,15 +211,27 @@ export class TableWatch {
     const before = this.#sameTable(id, known, now.tag)
     this.#refuse(id, nameChange(id, before, now.tag))
     this.#refuse(id, labelsChange(id, before, now))
-    this.#refuse(id, wasRewritten(before, now.tag) ? rewrittenError(id) : null)
+    this.#refuse(id, wasRewritten(before, now.tag) ? rewrittenError(id, before, now.tag) : null)
+    this.#storage(id, before, now)
     for (const line of changedColumns(before, now.tag)) this.#o.note(`table ${id}: ${line}`)
     const added = this.#o.ignoreRewrites ? [] : addedColumns(before, now.tag)
+    const tag = settled(before, now)
     this.#known.set(id, {
-      ...now.tag,
+      ...tag,
       // Without a key the server takes inserts only, until there is one again.
-      key: now.tag.key ?? before.key ?? null,
+      key: tag.key ?? before.key ?? null,
       ...(added.length > 0 ? { added: added.join(' ') } : {}),
     })
+  }
+
+  #storage(id: TableId, before: TableTag, now: SeenTable): void {
+    this.#refuse(id, unloggedChange(id, before, now))
+    this.#refuse(id, attachedChange(id, before, now.tag))
+    const { error, notes } = partitionChanges(id, before, now, this.#connection.options.user)
+    for (const line of notes) this.#o.note(`table ${id}: ${line}`)
+    if (error === null) return
+    if (!this.#o.ignorePartitions) throw error
+    this.#o.note(`${error.message}; ignored, as table.partitions says`)
   }
 
   /** What was known, with what may have become known only now. Throws for what makes the copy another table's. */

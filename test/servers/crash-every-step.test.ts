@@ -15,7 +15,10 @@ const REACHED_MS_MAX = 30_000
 const steps = (sink: 'postgres' | 'file') =>
   STEPS.filter((name) => !name.startsWith(sink === 'postgres' ? 'file.' : 'pg-sink.'))
 
-/** Steps of the first start happen once in a run. */
+/** Reached only by a start without a table that the checkpoint has. */
+const REMOVES = 'start.removed-forgotten'
+
+/** Steps of a start happen once in a run. */
 const times = (step: StepName) => (step.startsWith('start.') || /claimed|fenced/.test(step) ? [1] : [1, 3])
 
 for (const sink of ['postgres', 'file'] as const) {
@@ -25,6 +28,7 @@ for (const sink of ['postgres', 'file'] as const) {
     const source = await createDatabase(t, { version: '15' })
     const target = await createDatabase(t, { version: '15' })
     const table = await createWriterTable(source, 'public.w', { keys: KEYS, identity: 'full' })
+    await source.query('create table public.removed (id int primary key)')
     const writer = startWriter(source, table, { seed, ratePerSecond: 300, prepared: true })
     for (const step of steps(sink)) {
       for (const nth of times(step)) {
@@ -41,11 +45,19 @@ for (const sink of ['postgres', 'file'] as const) {
             sink === 'postgres' ? { type: 'postgres', url: target.url, schema } : { type: 'file', path: '{{DIR}}/out' },
           pipeline: { name, 'checkpoint.interval': '50ms' },
         })
+        if (step === REMOVES) {
+          const both = await runTidemark(t, ['sync', pipeline.file, '--once', '--set', 'source.tables=public.*'])
+          t.equal(both.code, 0, both.stderr)
+        }
         const first = startTidemark(t, ['sync', pipeline.file], { failpoint: { step, nth } })
         const exit = await first.exit({ timeoutMs: REACHED_MS_MAX })
         t.equal(exit.signal, 'SIGKILL', `reached ${step} ${nth}\n${exit.stderr}`)
         const again = await runTidemark(t, ['sync', pipeline.file, '--once'])
         t.equal(again.code, 0, `${step} ${nth}: ${again.stderr}`)
+        if (step === REMOVES) {
+          const back = await runTidemark(t, ['sync', pipeline.file, '--once', '--set', 'source.tables=public.*'])
+          t.equal(back.code, 0, `put back: ${back.stderr}`)
+        }
         pipelines.push({ step, nth, schema, file: pipeline.file, out: pipeline.path('out') })
       }
     }

@@ -48,6 +48,26 @@ t.test('a rewrite behind a TRUNCATE stops; a TRUNCATE by itself goes on', async 
   await stops(t, copy, 3, /ALTER TABLE rewrote its rows/)
 })
 
+t.test(
+  'VACUUM FULL behind a column with a default is named as the likely cause, and the advice mends it',
+  async (t) => {
+    const copy = await copied(t)
+    await copy.source.query('alter table x add d int default 7')
+    await copy.source.query('vacuum full x')
+    await copy.source.query(`insert into x values (100, 'new', 1, 8), (101, 'new', 1, default)`)
+    await copy.target.query(await stops(t, copy, 3, /column "?d"? is missing/))
+    await stops(
+      t,
+      copy,
+      3,
+      /rewritten since d was added: by VACUUM FULL or CLUSTER after ADD COLUMN \.\.\. DEFAULT.*UPDATE \.\.\. SET d =.*rewrites=ignore/s,
+    )
+    await copy.target.query('update x set d = 7 where d is null')
+    await goesOn(t, copy, IGNORE)
+    await goesOn(t, copy)
+  },
+)
+
 t.test('a renamed label of an enum stops, also inside arrays and domains; a new label does not', async (t) => {
   const sql = `create type mood as enum ('sad', 'ok'); create domain dmood as mood;
     create table x (id int primary key, MOOD); insert into x values (1, VALUE);`

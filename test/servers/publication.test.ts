@@ -1,5 +1,5 @@
 /** The publication changed behind a pipeline's back, and the publications and slots of runs that keep nothing. */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { changes, dropChanges } from '../../index.js'
 import { type Copied, copied, goesOn, stops } from '../support/ddl.js'
 import { createDatabase, type TestDatabase } from '../support/postgres.js'
@@ -68,6 +68,80 @@ t.test('a given publication by schema or of all tables is watched too', async (t
   }
 })
 
+const RULES = [
+  'for all tables with (publish_via_partition_root)',
+  'for tables in schema public with (publish_via_partition_root)',
+]
+const byRule = (t: Test, rule: string, sql?: string) =>
+  copied(t, {
+    ...(sql === undefined ? {} : { sql }),
+    before: (source) => source.query(`create publication p ${rule}; create schema s; create table s.y (id int)`),
+    source: { 'publication.name': 'p', tables: 'public.x' },
+  })
+
+t.test('what takes a table out of the rule of a given publication for a while stops', async (t) => {
+  const narrow = `create table x (id int primary key, a int); insert into x select i, i from generate_series(1, 20) i`
+  const lost = 'insert into x values (100, 1)'
+  for (const [what, sql, ...statements] of [
+    [/public\.x was rewritten/, undefined, 'alter table x set unlogged', CHANGES, 'alter table x set logged'],
+    [/public\.x was rewritten/, narrow, 'alter table x set unlogged', lost, 'alter table x set logged'],
+    [
+      /public\.x seems to have been the partition of another table/,
+      undefined,
+      'create table r (id int, c text, a int) partition by range (id); alter table r attach partition x default',
+      CHANGES,
+      'alter table r detach partition x',
+    ],
+  ] as const) {
+    for (const rule of RULES) {
+      const copy = await byRule(t, rule, sql)
+      for (const sql of statements) await copy.source.query(sql)
+      await stops(t, copy, 3, new RegExp(`error postgres\\.publication: ${what.source}`))
+      const passed = await runTidemark(t, ['sync', copy.file, '--until-caught-up', ...IGNORE])
+      t.equal(passed.code, 0, passed.stderr)
+      t.equal((await runTidemark(t, ['sync', copy.file, '--until-caught-up'])).code, 0, 'it is said once')
+    }
+  }
+  const moved = await byRule(t, RULES[1]!)
+  await moved.source.query('alter table x set schema s')
+  await moved.source.query(`insert into s.x values (100, 'lost', 1)`)
+  await moved.source.query('alter table s.x set schema public')
+  await stops(t, moved, 3, CHANGED)
+  for (const [what, sql] of [
+    [/public\.x is UNLOGGED/, 'alter table x set unlogged'],
+    [
+      /public\.x was attached to another table/,
+      'create table r (id int, c text, a int) partition by range (id); alter table r attach partition x default',
+    ],
+  ] as const) {
+    const running = await byRule(t, RULES[0]!)
+    const sync = startTidemark(t, ['sync', running.file])
+    await streaming(running, sync)
+    await running.source.query(sql)
+    t.match(await sync.exit(), { code: 3, stderr: what })
+  }
+})
+
+t.test('what changes nothing of a table in a publication by rule goes on, and the rest is said', async (t) => {
+  for (const rule of RULES) {
+    const copy = await byRule(t, rule)
+    t.match(await runTidemark(t, ['check', copy.file]), { code: 0, stdout: /p publishes tables by a rule/ })
+    for (const sql of [
+      'vacuum full x',
+      'truncate x',
+      `insert into x values (1, 'new', 1)`,
+      'alter table x alter a set not null',
+      'alter table x alter a drop not null; alter table x alter c set default 5',
+      'cluster x using x_pkey',
+      'delete from x',
+      'vacuum full x',
+    ]) {
+      await copy.source.query(sql)
+      t.match(await goesOn(t, copy), /p publishes tables by a rule/)
+    }
+  }
+})
+
 t.test(
   'what leaves nothing out of a publication goes on: other tables, a second way in, an owner by option',
   async (t) => {
@@ -117,6 +191,24 @@ t.test('a table that joins a pipeline is not taken for one that was out, until i
   await copy.source.query(`alter publication ${name} add table z`)
   await stops(t, copy, 3, /public\.z had been taken out/)
 })
+
+t.test(
+  'a table that was taken out and put back at once is copied anew, also by a run that had nothing to do',
+  async (t) => {
+    for (const args of [['--once'], ['--until-caught-up']]) {
+      const copy = await copied(t, { sql: `create table x (id int primary key); create table y (id int primary key)` })
+      const { source, target } = copy
+      await source.query('insert into y values (1)')
+      await goesOn(t, copy)
+      const without = await runTidemark(t, ['sync', copy.file, ...args, '--set', 'source.tables.exclude=public.y'])
+      t.equal(without.code, 0, without.stderr)
+      await source.query('insert into y values (2)')
+      await target.query('truncate y')
+      await goesOn(t, copy)
+      t.equal((await target.query('select 1 from y')).length, 2)
+    }
+  },
+)
 
 t.test('runs that keep nothing leave no publication, and remove what a killed one left', async (t) => {
   const source = await createDatabase(t)
