@@ -112,7 +112,13 @@ for (const version of ['15', '18'] as const satisfies readonly PostgresVersion[]
 }
 
 const waiters = async (db: TestDatabase) =>
-  Number((await db.query('select count(*) as n from pg_locks where not granted'))[0]!.n)
+  Number(
+    (
+      await db.query(
+        'select count(*) as n from pg_locks l join pg_database d on d.oid = l.database where not granted and datname = current_database()',
+      )
+    )[0]!.n,
+  )
 
 t.test('a COPY that fails is reported, at its start, in its middle and with its connection', async (t) => {
   const db = await createDatabase(t, { version: '15' })
