@@ -121,7 +121,7 @@ function wrongValue(issue: Issue, path: Path, value: unknown, context: Context):
     if (issue.origin === 'string' || issue.origin === 'array') {
       return issue.minimum === 1 ? 'must not be empty' : `must have at least ${issue.minimum} characters or items`
     }
-    return `must be at least ${issue.minimum}, not ${shown}`
+    return `must be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}, not ${shown}`
   }
   if (issue.code === 'too_big') {
     const count = issue.origin === 'string' || issue.origin === 'array'

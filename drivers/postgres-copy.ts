@@ -17,6 +17,8 @@ const BLOCK_BYTES = 256 * 1024
 export const COPY_SLACK_BYTES = 4
 const COPY_DATA = 0x64
 const COPY_OUT_RESPONSE = 0x48
+/** What a server may say at any time, also between two rows: a notice, a changed setting, a notification. */
+const ASIDES: readonly (number | undefined)[] = [0x4e, 0x53, 0x41]
 /** In front of each message: its kind, and the size of the rest with the size itself. */
 export const FRAME_BYTES = 5
 
@@ -40,6 +42,7 @@ export class CopyOut {
   #reject: (error: Error) => void = () => {}
   #stream: Socket | null = null
   #parser: ((chunk: Buffer) => void) | null = null
+  #copied = 0
   #block = EMPTY
   /** What was read of the block, and what was written to it. */
   #read = 0
@@ -95,7 +98,11 @@ export class CopyOut {
     this.#resolve()
   }
 
-  handleCommandComplete(): void {}
+  /** The server says how many rows it sent: none may have gone anywhere else. */
+  handleCommandComplete({ text }: { readonly text: string }): void {
+    if (text !== `COPY ${this.#copied}`) this.#reject(new Error(`${this.#copied} rows of "${text}" arrived`))
+  }
+
   handleCopyData(): void {}
   handleRowDescription(): void {}
 
@@ -121,22 +128,37 @@ export class CopyOut {
     let read = begin
     let last = begin
     let count = 0
-    let over = false
+    const passOn = () => {
+      this.#read = read
+      if (count === 0) return
+      this.#copied += count
+      const piece = b.subarray(begin, read)
+      const lines = count
+      count = 0
+      this.#data(piece, lines, last - begin)
+    }
     while (this.#written - read >= FRAME_BYTES) {
       const kind = b[read]!
-      over = kind !== COPY_DATA && kind !== COPY_OUT_RESPONSE
-      if (over) break
       const end = read + b.readUInt32BE(read + 1) + 1
-      if (end > this.#written) break
       if (kind === COPY_DATA) {
+        if (end > this.#written) break
         last = read
         count++
-      } else begin = end
-      read = end
+        read = end
+        continue
+      }
+      const aside = ASIDES.includes(kind)
+      if (!aside && kind !== COPY_OUT_RESPONSE) {
+        passOn()
+        return false
+      }
+      if (end > this.#written) break
+      passOn()
+      if (aside) this.#parser!(Buffer.from(b.subarray(read, end)))
+      read = begin = end
     }
-    this.#read = read
-    if (count > 0) this.#data(b.subarray(begin, read), count, last - begin)
-    return !over
+    passOn()
+    return true
   }
 
   #free(): number {

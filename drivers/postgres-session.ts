@@ -17,6 +17,8 @@ export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   quote_all_identifiers: 'off',
   // A policy that would hide rows makes a query fail instead: the log shows every row.
   row_security: 'off',
+  // Nobody reads them.
+  client_min_messages: 'error',
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',

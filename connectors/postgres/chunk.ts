@@ -38,6 +38,9 @@ const BATCH_BYTES_MAX = 64 * 1024
 /** How long a reader waits for the table's lock before it asks again; short, because others queue behind a waiter. */
 const LOCK_TIMEOUT_MS = 1_000
 const CANCELLED = '57014'
+const NOT_UTF8 = '22021'
+const NOT_UTF8_FIX =
+  'A row holds bytes that are no text in the encoding of the database, as SQL_ASCII allows. Mend the row, or leave the table out with tables.exclude.'
 
 /** A SourceTable that carries its catalog entry. */
 export interface PgTable extends SourceTable {
@@ -307,6 +310,7 @@ function failed(error: Error, catalog: CatalogTable): TidemarkError {
   const state = sqlState(error)
   return new TidemarkError('postgres.chunk_failed', {
     message: `reading rows of ${catalog.schema.id} failed: ${error.message}`,
+    ...(state === NOT_UTF8 ? { fix: NOT_UTF8_FIX } : {}),
     // A lost connection, a recovery conflict or a cancelled statement may pass; other errors repeat.
     retriable: state === null || /^(08|57|40|53|55)/.test(state),
     cause: error,

@@ -22,7 +22,27 @@ function parseLine(line: string): Value[] {
   for (let i = 0; i < fields.length; i++) {
     const field = fields[i] as string
     if (field === '\\N') fields[i] = null
-    else if (field.includes('\\')) fields[i] = field.replace(/\\(.)/gs, (_, c: string) => ESCAPES[c] ?? c)
+    else if (field.includes('\\')) fields[i] = unescaped(field)
   }
   return fields
+}
+
+/** A long text with millions of escapes would be millions of matches held at once. */
+const SLICE_CHARS = 64 * 1024
+
+function unescaped(field: string): string {
+  let out = ''
+  for (let from = 0; from < field.length; ) {
+    const to = withoutCut(field, from, from + SLICE_CHARS)
+    out += field.slice(from, to).replace(/\\(.)/gs, (_, c: string) => ESCAPES[c] ?? c)
+    from = to
+  }
+  return out
+}
+
+/** The end of a slice, moved behind the escape that it would cut in two. */
+function withoutCut(field: string, from: number, end: number): number {
+  let slashes = 0
+  while (end - slashes > from && field[end - slashes - 1] === '\\') slashes++
+  return slashes % 2 === 1 ? end + 1 : end
 }

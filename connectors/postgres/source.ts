@@ -208,7 +208,8 @@ export class PostgresSource implements Source {
     const columns = schema.columns.map((column) => {
       const formerName = this.#watch.formerName(schema.id, column.name)
       if (formerName !== undefined) return { ...column, formerName }
-      return this.#watch.added(schema.id, column.name) ? { ...column, filled: fills.get(column.name) ?? null } : column
+      const filled = this.#watch.filled(schema.id, column.name, fills.get(column.name))
+      return filled === undefined ? column : { ...column, filled }
     })
     if (columns.every((column, i) => column === schema.columns[i])) return table
     const { database, namespace, name, key } = schema

@@ -89,10 +89,14 @@ export function labelsChange(id: TableId, before: TableTag, now: SeenTable): Tid
 
 /** Its storage and the definition of its columns are others: neither TRUNCATE nor VACUUM FULL does both. */
 export function wasRewritten(before: TableTag, now: TableTag): boolean {
-  const moved = Object.entries(before.files).some(
+  return wasMoved(before, now) && before.columns !== now.columns
+}
+
+/** Its storage or that of a partition is another one. */
+export function wasMoved(before: TableTag, now: TableTag): boolean {
+  return Object.entries(before.files).some(
     ([leaf, file]) => now.files[leaf] !== undefined && !sameFile(leaf, file, now.files[leaf]),
   )
-  return moved && before.columns !== now.columns
 }
 
 /** Numbers of the columns that were added since the table was copied: rows that were copied before have no value of theirs. */

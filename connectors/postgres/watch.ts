@@ -19,6 +19,7 @@ import {
   publicationChange,
   rewrittenError,
   tableRecreated,
+  wasMoved,
   wasRewritten,
 } from './table-change.js'
 import { type Captured, type SeenTable, type TableTag, type TagOptions, TagReader, typeOf } from './table-tag.js'
@@ -88,14 +89,20 @@ export class TableWatch {
     return Object.keys(names).some((place) => names[place] === name && known?.names[place] !== undefined)
   }
 
-  /** The column of this name was added since the table was copied, and nobody said that targets need nothing of it. */
-  added(id: TableId, name: string): boolean {
+  /**
+   * What older rows hold in a column that was added since the table was copied; undefined: it was not, nobody can tell, or
+   * targets need nothing of it. `missing`: what the catalog says of rows without it.
+   */
+  filled(id: TableId, name: string, missing: string | undefined): string | null | undefined {
     const known = this.#known.get(id)
-    if (known === undefined || this.#o.ignoreRewrites) return false
+    if (known === undefined || this.#o.ignoreRewrites) return undefined
     const now = this.#pending.get(id)?.seen?.tag ?? known
     const place = Object.keys(now.names).find((n) => now.names[n] === name)
     // A column that the last look did not see is newer than that.
-    return place === undefined || addedColumns(known, now).includes(place)
+    if (place === undefined) return missing
+    if (!addedColumns(known, now).includes(place)) return undefined
+    // A rewrite puts the value into the rows, and the catalog forgets it. Of partitions it does so one by one.
+    return missing ?? (wasMoved(known, now) ? undefined : null)
   }
 
   /** A type of the table's columns that may be gone by now; null: it was never seen. */

@@ -9,8 +9,8 @@
  * a compare-and-swap that rename(2) could not give (correctness.md 5.4). Manifests and pages never change.
  */
 import { constants } from 'node:fs'
-import { access, link, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { access, link, mkdir, open, readdir, readFile, stat, unlink } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { TidemarkError } from '../../core/errors.js'
 
 export interface Segment {
@@ -36,6 +36,7 @@ export interface Page {
   readonly previous?: string
 }
 
+export const FOLDER_FIX = 'Give a path that this user may create and write.'
 /** Manifests that stay for readers who just listed them. */
 const MANIFESTS_KEPT = 16
 const NUMBER_DIGITS = 12
@@ -49,15 +50,28 @@ export class Folder {
 
   async make(): Promise<void> {
     try {
-      for (const part of ['manifest', 'index', 'data']) await mkdir(join(this.path, part), { recursive: true })
+      for (const part of ['manifest', 'index', 'data']) await makeFolder(resolve(this.path, part))
       await access(this.path, constants.W_OK)
     } catch (cause) {
       throw new TidemarkError('file.folder', {
         message: `folder ${this.path} cannot be written: ${(cause as Error).message}`,
-        fix: 'Give a path that this user may create and write.',
+        fix: FOLDER_FIX,
         at: 'sink.path',
         cause,
       })
+    }
+  }
+
+  /** Why the folder can be neither made nor written; null when it seems to be possible. */
+  async obstacle(): Promise<string | null> {
+    for (let at = resolve(this.path); ; at = dirname(at)) {
+      try {
+        if (!(await stat(at)).isDirectory()) return `${at} is not a folder`
+        await access(at, constants.W_OK | constants.X_OK)
+        return null
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(at) === at) return (error as Error).message
+      }
     }
   }
 
@@ -172,6 +186,21 @@ export function segmentName(epoch: number, sequence: number): string {
 /** The claim a segment belongs to; Infinity for files that are none of ours. */
 function claimOf(name: string): number {
   return /^\d{12}-\d{6}\.ndjson$/.test(name) ? Number.parseInt(name, 10) : Number.POSITIVE_INFINITY
+}
+
+/** Without `recursive`, which never ends in Node 20 where the system refuses a folder in one that exists, as below /proc. */
+async function makeFolder(path: string): Promise<void> {
+  const make = () =>
+    mkdir(path).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error
+    })
+  try {
+    await make()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error
+    await makeFolder(dirname(path))
+    await make()
+  }
 }
 
 async function writeDurably(file: string, text: string): Promise<void> {

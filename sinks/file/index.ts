@@ -7,7 +7,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { Sink } from '../../core/sink.js'
 import { createFormat } from '../formats/format.js'
 import { valueFormat } from '../value-format.js'
-import { Folder } from './folder.js'
+import { FOLDER_FIX, Folder } from './folder.js'
 import { FileSession } from './session.js'
 
 const SIZE_DEFAULT = '128mb'
@@ -56,7 +56,11 @@ export const fileSink = defineSink<FileOptions>({
   },
 
   async check({ path }, { pipeline }) {
-    const newest = await new Folder(path).newest()
+    const folder = new Folder(path)
+    const obstacle = await folder.obstacle()
+    if (obstacle !== null)
+      return [{ level: 'problem', subject: path, message: `cannot be written: ${obstacle}`, fix: FOLDER_FIX }]
+    const newest = await folder.newest()
     if (newest === null) return [{ level: 'ok', subject: path, message: 'will be made at the first start' }]
     const { manifest, number } = newest
     if (manifest.pipeline !== pipeline) {

@@ -75,7 +75,7 @@ const COLUMNS = `
       AND d.objid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 THEN t.typelem ELSE t.oid END AND d.deptype = 'e') AS is_extension,
     a.attnotnull AS not_null, a.atthasdef AS has_default, a.attgenerated <> '' AS generated,
     a.attidentity = 'a' AS identity_always,
-    CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0) END AS default_sql,
+    CASE WHEN a.attgenerated = '' THEN COALESCE(pg_catalog.pg_get_expr(d.adbin, 0), pg_catalog.pg_get_expr(o.typdefaultbin, 0)) END AS default_sql,
     CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END AS missing,
     CASE WHEN l.collname <> 'default' THEN pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(l.collname) END AS collation,
     COALESCE(l.collisdeterministic, true) AS deterministic
@@ -83,6 +83,7 @@ const COLUMNS = `
   JOIN base b ON b.attnum = a.attnum
   JOIN pg_catalog.pg_type t ON t.oid = b.typ AND t.typtype <> 'd'
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  LEFT JOIN pg_catalog.pg_type o ON o.oid = a.atttypid AND o.typtype = 'd'
   LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace
   WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`

@@ -48,8 +48,8 @@ async function judgeFill(
   const change = value === null ? 'DROP DEFAULT' : `SET DEFAULT ${shown}`
   return {
     code: 'sink.column_unfilled',
-    message: `${sql}: column ${column} was added to ${schema.id}, whose older rows hold ${shown} in it; the target's do not all, or new ones would not by its default`,
-    fix: `ALTER TABLE ${sql} ALTER COLUMN ${column} ${change}; UPDATE ${sql} SET ${column} = ${shown} WHERE ${other}; then start the pipeline again. To leave the rows as they are, run once with --set source.table.rewrites=ignore.`,
+    message: `${sql}: column ${column} was added to ${schema.id}, whose older rows hold ${shown} in it; the target's do not all, or new ones would not by its default. Mend it and start again, or run once with --set source.table.rewrites=ignore to leave the rows as they are`,
+    fix: `ALTER TABLE ${sql} ALTER COLUMN ${column} ${change}; UPDATE ${sql} SET ${column} = ${shown} WHERE ${other};`,
   }
 }
 

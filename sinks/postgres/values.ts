@@ -44,7 +44,7 @@ function arrayText(items: readonly Value[], type: ColumnType): string {
 const ELEMENT_SPECIAL = /["\\]/
 
 function quoteElement(text: string): string {
-  return ELEMENT_SPECIAL.test(text) ? `"${text.replace(/["\\]/g, '\\$&')}"` : `"${text}"`
+  return ELEMENT_SPECIAL.test(text) ? `"${escaped(text, /["\\]/g, (c) => `\\${c}`)}"` : `"${text}"`
 }
 
 /** One column of many rows as the text of a text[]. */
@@ -60,6 +60,18 @@ export function columnArray(rows: readonly SqlRow[], column: number): string {
 const COPY_SPECIAL = /[\\\n\r\t]/
 const COPY_ESCAPES: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
+/** A long text with millions of matches would hold them all at once, and more of them than the engine can. */
+const SLICE_CHARS = 64 * 1024
+
+/** Replaces characters that `pattern` matches one by one. */
+function escaped(text: string, pattern: RegExp, by: (c: string) => string): string {
+  if (text.length <= SLICE_CHARS) return text.replace(pattern, by)
+  let out = ''
+  for (let from = 0; from < text.length; from += SLICE_CHARS)
+    out += text.slice(from, from + SLICE_CHARS).replace(pattern, by)
+  return out
+}
+
 /** The body of a COPY in text format. */
 export function copyText(rows: readonly SqlRow[]): string {
   let out = ''
@@ -68,7 +80,7 @@ export function copyText(rows: readonly SqlRow[]): string {
       const value = row[i]
       if (i > 0) out += '\t'
       if (value === null || value === undefined) out += '\\N'
-      else out += COPY_SPECIAL.test(value) ? value.replace(/[\\\n\r\t]/g, (c) => COPY_ESCAPES[c]!) : value
+      else out += COPY_SPECIAL.test(value) ? escaped(value, /[\\\n\r\t]/g, (c) => COPY_ESCAPES[c]!) : value
     }
     out += '\n'
   }

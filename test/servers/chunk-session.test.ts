@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { postgresSource } from '../../connectors/postgres/index.js'
 import type { ChunkRows, Source, SourceTable } from '../../core/source.js'
 import { connectPg, pgOptionsFromUrl, sqlState } from '../../drivers/postgres.js'
-import { CopyOut } from '../../drivers/postgres-copy.js'
+import { CopyOut, FRAME_BYTES } from '../../drivers/postgres-copy.js'
 import { createDatabase, type PostgresVersion, type TestDatabase } from '../support/postgres.js'
 import { until } from '../support/until.js'
 
@@ -154,6 +154,47 @@ t.test('a COPY that fails is reported, at its start, in its middle and with its 
   )
   await db.query('select pg_terminate_backend($1)', [connection.pid])
   t.equal((await running).state, '57P01', 'ended with its connection')
+})
+
+t.test('what the server says between the rows of a COPY ends nothing', async (t) => {
+  const db = await createDatabase(t, { version: '15' })
+  const connection = await connectPg({ ...pgOptionsFromUrl(db.url), sslmode: 'disable' }, { signal })
+  t.teardown(() => connection.close())
+  const said: string[] = []
+  connection.client.on('notice', ({ message }) => void said.push(message ?? ''))
+  await db.query(`create function say(i int) returns int language plpgsql as $$ begin
+    if i % 1000 = 1 then raise warning 'row %', i; end if;
+    if i % 5000 = 2 then perform set_config('application_name', 'row ' || i, false); end if; return i; end $$`)
+  // Sessions say nothing by themselves, but a notification or a changed setting comes all the same.
+  t.same(await connection.query('show client_min_messages'), [['error']])
+  await connection.query(`set client_min_messages = 'notice'`)
+  const lines: string[] = []
+  const copy = new CopyOut(
+    connection,
+    'copy (select public.say(i) from generate_series(1, 20000) i) to stdout',
+    (piece, count) => {
+      const before = lines.length
+      for (let at = 0; at < piece.length; at += piece.readUInt32BE(at + 1) + 1)
+        lines.push(piece.toString('utf8', at + FRAME_BYTES, at + piece.readUInt32BE(at + 1)))
+      t.equal(lines.length - before, count)
+    },
+  )
+  await promptly('copy', copy.over)
+  t.strictSame(
+    lines,
+    Array.from({ length: 20_000 }, (_, i) => `${i + 1}`),
+  )
+  t.equal(said.length, 20, 'the warnings came')
+  t.same(await connection.query('select 1'), [['1']], 'the connection goes on')
+})
+
+t.test('rows that went anywhere else are missed', async (t) => {
+  const db = await createDatabase(t, { version: '15' })
+  const connection = await connectPg({ ...pgOptionsFromUrl(db.url), sslmode: 'disable' }, { signal })
+  t.teardown(() => connection.close())
+  const copy = new CopyOut(connection, 'copy (select generate_series(1, 3)) to stdout', () => {})
+  copy.handleCommandComplete({ text: 'COPY 3' })
+  await t.rejects(copy.over, /0 rows of "COPY 3" arrived/)
 })
 
 t.test('a chunk whose COPY fails ends with the reason', async (t) => {

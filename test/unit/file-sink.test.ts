@@ -226,3 +226,17 @@ t.test('S10 another pipeline is refused, and a dropped one is not continued', as
     '"pipeline":"p"',
   )
 })
+
+t.test('a folder that cannot be made is one error at the start and a problem of check', async (t) => {
+  const file = folder(t)
+  appendFileSync(file, 'x')
+  // Node's own recursive mkdir never ends there.
+  const below = process.platform === 'linux' ? ['/proc/tidemark/out'] : []
+  for (const path of [file, join(file, 'out'), ...below]) await t.rejects(open(path), { code: 'file.folder' }, path)
+  const options = { path: join(file, 'out'), 'file.size.max': '1mb', 'value.format': 'row-json' } as const
+  const checked = await fileSink.check(options, { pipeline: 'p', signal } as never)
+  t.match(checked, [{ level: 'problem', message: /not a (folder|directory)/ }])
+  const deep = join(folder(t), 'a', 'b')
+  await (await open(deep)).close()
+  t.same(readdirSync(deep).sort(), ['data', 'index', 'manifest'])
+})

@@ -5,6 +5,7 @@ import type { ChangeBatch, Row, TableSchema } from '../../core/model.js'
 import { changeCount, packedChunk, renamedBatch, snapshotBatch } from '../../core/packed-rows.js'
 import { COPY_SLACK_BYTES, FRAME_BYTES } from '../../drivers/postgres-copy.js'
 import { createFormat, FORMAT_NAMES } from '../../sinks/formats/format.js'
+import { copyText } from '../../sinks/postgres/values.js'
 import { column, columnType, SNAPSHOT, table } from '../support/format-tables.js'
 import { random, testSeed } from '../support/seed.js'
 
@@ -155,6 +156,19 @@ t.test('as values, and the last of them', async (t) => {
     t.strictSame(shorter === null ? [] : new CopyRows(shorter, SCHEMA.columns.length).rows(), rows.slice(0, -1))
     if (shorter !== null) t.strictSame(lastRow(shorter), rows.at(-2))
   }
+})
+
+t.test('millions of escapes in one value', async (t) => {
+  const long = ['a\\', '\\\\b', '\n', 'abc\t'].map((part) => part.repeat(1_000_000))
+  const packed = new CopyRows(pieceOf([long]), long.length)
+  t.ok(packed.rows()[0]!.every((value, i) => value === long[i]))
+  const text = copyText([long as string[]])
+  t.ok(
+    text
+      .slice(0, -1)
+      .split('\t')
+      .every((field, i) => field === message([long[i]!]).toString('utf8', FRAME_BYTES).slice(0, -1)),
+  )
 })
 
 t.test('pieces behind each other are one', async (t) => {
