@@ -11,6 +11,8 @@ type BlackholeOptions = z.infer<typeof options>
 
 /** Native from Node 20.15 and 22.2 on, which the engines field requires. */
 const crc32 = (zlib as unknown as { crc32(data: Buffer, value: number): number }).crc32
+// zlib looks for the processor's instructions when it first compresses something; crc32() alone goes on without them.
+zlib.deflateRawSync(Buffer.alloc(0))
 
 export const blackholeSink = defineSink<BlackholeOptions>({
   connector: 'blackhole',
