@@ -18,7 +18,7 @@ export const COPY_SLACK_BYTES = 4
 const COPY_DATA = 0x64
 const COPY_OUT_RESPONSE = 0x48
 /** What a server may say at any time, also between two rows: a notice, a changed setting, a notification. */
-const ASIDES: readonly (number | undefined)[] = [0x4e, 0x53, 0x41]
+const ASIDES: readonly number[] = [0x4e, 0x53, 0x41]
 /** In front of each message: its kind, and the size of the rest with the size itself. */
 export const FRAME_BYTES = 5
 

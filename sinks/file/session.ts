@@ -18,7 +18,7 @@ const SEGMENTS_LISTED_MAX = 32
 /** Bytes gathered before they are written to the segment. */
 const WRITE_BYTES = 1024 * 1024
 /** Bytes after which the disk is set to work before the commit, which then has less to wait for. */
-const SYNC_BYTES = 8 * 1024 * 1024
+export const SYNC_BYTES = 8 * 1024 * 1024
 
 interface Open {
   readonly file: string

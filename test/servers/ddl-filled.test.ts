@@ -14,6 +14,12 @@ async function mend(t: Parameters<typeof stops>[0], copy: Copied): Promise<void>
   await copy.target.query(statements ?? 'no statement was printed')
 }
 
+/** Adds column d with a default to the source, and to the target whatever is given. */
+async function addColumn(copy: Copied, target: string): Promise<void> {
+  await copy.target.query(`alter table x add column d ${target}`)
+  await copy.source.query('alter table x add column d int default 7')
+}
+
 t.test('a target that has the column without the default stops until its rows are filled', async (t) => {
   for (const [type, target, value] of [
     ['int default 7', 'int', '8'],
@@ -63,8 +69,7 @@ t.test('rows that were rewritten behind their column are not said to hold nothin
     const running = await copied(t, options)
     const sync = startTidemark(t, ['sync', running.file])
     await sync.line(/streaming/)
-    await running.target.query('alter table x add column d int default 7')
-    await running.source.query('alter table x add column d int default 7')
+    await addColumn(running, 'int default 7')
     await running.source.query('vacuum full x')
     await running.source.query(`update x set c = 'x' where id = 1`)
     const { code, stderr } = await sync.exit()
@@ -77,8 +82,7 @@ t.test('a running pipeline stops at the first row that has the column', async (t
   const copy = await copied(t, { source: { 'heartbeat.interval': '1h' } })
   const sync = startTidemark(t, ['sync', copy.file])
   await sync.line(/streaming/)
-  await copy.target.query('alter table x add column d int')
-  await copy.source.query('alter table x add column d int default 7')
+  await addColumn(copy, 'int')
   await copy.source.query(`insert into x values (100, 'new', 1, NULL)`)
   const { code, stderr } = await sync.exit()
   t.equal(code, 3, stderr)
@@ -89,8 +93,7 @@ t.test('a running pipeline stops at the first row that has the column', async (t
 
 t.test('what was found is still known after looks at the catalog, restarts and rows without the column', async (t) => {
   const copy = await copied(t)
-  await copy.source.query('alter table x add column d int default 7')
-  await copy.target.query('alter table x add column d int default 7')
+  await addColumn(copy, 'int default 7')
   await goesOn(t, copy)
   const [row] = await copy.target.query(
     `select checkpoint::json->'tables'->'public.x'->>'tag' as tag, targets->'public.x'->>'columns' as columns from tidemark.checkpoint`,
@@ -110,8 +113,7 @@ t.test('a partitioned table is filled by its partitions', async (t) => {
         create table x1 partition of x for values from (0) to (50); create table x2 partition of x for values from (50) to (1000);
         insert into x select i, 'value' from generate_series(1, 90) i`,
     })
-    await copy.source.query('alter table x add column d int default 7')
-    await copy.target.query('alter table x add column d int')
+    await addColumn(copy, 'int')
     await copy.source.query(`insert into x values (100, 'new', 8)`)
     await mend(t, copy)
     await goesOn(t, copy)
@@ -120,8 +122,7 @@ t.test('a partitioned table is filled by its partitions', async (t) => {
 
 t.test('an option leaves the rows as they are', async (t) => {
   const copy = await copied(t)
-  await copy.source.query('alter table x add column d int default 7')
-  await copy.target.query('alter table x add column d int')
+  await addColumn(copy, 'int')
   await copy.source.query(`insert into x values (100, 'new', 1, 8)`)
   await stops(t, copy, 3, UNFILLED)
   for (const args of [IGNORE, []]) {

@@ -1,12 +1,15 @@
 /** The laws of the file sink, with two owners in one process: whatever a zombie does between any two steps counts for nothing. */
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { open as openFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ChangeBatch, TableSchema } from '../../core/model.js'
 import { onStep, type StepName } from '../../core/steps.js'
 import { fileSink, readCommitted } from '../../sinks/file/index.js'
+import { SYNC_BYTES } from '../../sinks/file/session.js'
 import { change, column, columnType, logOrigin, table } from '../support/format-tables.js'
+import { until } from '../support/until.js'
 
 const signal = new AbortController().signal
 const schema: TableSchema = table('t', [column('id', columnType('int32', 'int4'))])
@@ -24,7 +27,7 @@ function sink(path: string, sizeMax: number | string = '128mb', pipeline = 'p') 
 const open = (path: string, sizeMax?: number | string, pipeline = 'p') =>
   sink(path, sizeMax, pipeline).open({ pipeline, signal, note: () => {} })
 
-const batch = (...ids: number[]): ChangeBatch => ({
+const batch = (...ids: (number | string)[]): ChangeBatch => ({
   kind: 'rows',
   schema,
   origin: logOrigin(0n),
@@ -239,4 +242,27 @@ t.test('a folder that cannot be made is one error at the start and a problem of 
   const deep = join(folder(t), 'a', 'b')
   await (await open(deep)).close()
   t.same(readdirSync(deep).sort(), ['data', 'index', 'manifest'])
+})
+
+t.test('S2 a sync ahead of the commit that fails is not forgotten: the kernel tells it once', async (t) => {
+  const path = folder(t)
+  const session = await open(path)
+  await session.write([batch(1)], { signal })
+  await session.commit('1', { signal })
+  const handle = await openFile(join(path, 'manifest', readdirSync(join(path, 'manifest'))[0]!))
+  const prototype = Object.getPrototypeOf(handle) as { datasync: () => Promise<void> }
+  await handle.close()
+  const { datasync } = prototype
+  t.teardown(() => {
+    prototype.datasync = datasync
+  })
+  let calls = 0
+  prototype.datasync = function (this: unknown) {
+    return ++calls === 1 ? Promise.reject(new Error('EIO: the disk is gone')) : datasync.call(this)
+  }
+  for (let i = 0; i < 3; i++) await session.write([batch('2'.repeat(SYNC_BYTES))], { signal })
+  await until(async () => calls > 0, { what: 'a sync before any commit' })
+  await t.rejects(session.commit('2', { signal }), { code: 'file.write', message: /the disk is gone/ })
+  await session.close()
+  t.same(await committed(path), [1], 'what was not synced is not committed')
 })
