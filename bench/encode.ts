@@ -2,7 +2,7 @@
  * How fast one thread turns rows into bytes: the ten-column table of the other benchmarks, rows as arrays of text in
  * batches, each batch encoded into a reused buffer.
  *
- *   node --import=@tapjs/typescript/import bench/encode.ts [rows] [rounds] [format]
+ *   node --import=tsx bench/encode.ts [rows] [rounds] [format]
  */
 import type { Change, ChangeBatch, ColumnType, Origin, Row, TableSchema, TypeKind } from '../core/model.js'
 import { tableId } from '../core/model.js'

@@ -3,13 +3,14 @@
 import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import '@tapjs/typescript/import'
+import { register } from 'tsx/esm/api'
+
+register()
 
 const { FOLDER_PREFIX, startServer } = await import('../test/support/servers/start.ts')
 const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
 
 const VERSIONS = ['15', '18', '13', '16']
-const JOBS = 2
 const FILE_TIMEOUT_SECONDS = 1_200
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -42,7 +43,7 @@ async function main(wanted) {
   const built = await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
   if (built !== 0) return built
   for (const version of VERSIONS) await provide(version)
-  const options = [`--jobs=${JOBS}`, `--timeout=${FILE_TIMEOUT_SECONDS}`]
+  const options = [`--timeout=${FILE_TIMEOUT_SECONDS}`]
   return run(process.execPath, ['scripts/run-tap.mjs', 'servers', ...options, ...files])
 }
 
@@ -59,8 +60,8 @@ async function provide(version) {
 }
 
 function testFiles() {
-  // The slow suites need no server but the same patience.
-  return ['test/servers', 'test/slow'].flatMap((folder) =>
+  // The longest first, so that none of them is left alone at the end.
+  return ['test/slow', 'test/servers'].flatMap((folder) =>
     readdirSync(`${root}${folder}`)
       .filter((name) => name.endsWith('.test.ts'))
       .sort()
