@@ -130,7 +130,7 @@ export function guarantee(config: PipelineConfig): { guarantee: string; meaning:
   if (sink.guarantee === 'exactly-once') {
     return { guarantee: 'exactly-once', meaning: 'the sink commits data and checkpoint together' }
   }
-  if (config.stateFile !== null) {
+  if (sink.guarantee === 'at-least-once' || config.stateFile !== null) {
     return { guarantee: 'at-least-once', meaning: 'the checkpoint is saved after the data, so a crash may repeat some' }
   }
   return { guarantee: 'none', meaning: 'the sink keeps no checkpoint: every run starts anew' }

@@ -39,6 +39,8 @@ export const TRANSACTION_BYTES_WHOLE_MAX = 64 * 1024 * 1024
 const COMMIT_GAP_MS = 10
 /** How often a position that moved without data is committed, so that the source may forget. */
 const IDLE_CHECKPOINT_MS = 10_000
+/** An idle pipeline commits this often all the same, so that no target takes it for one that was given up. */
+const KEEP_ALIVE_MS = 12 * 3_600_000
 /** How long a clean stop waits for the end of the transaction it is in. */
 const STOP_WAIT_MS = 5_000
 
@@ -77,8 +79,6 @@ export class PipelineRun {
   /** True once everything was opened: failures before that are not worth another attempt. */
   started = false
   snapshotAlreadyComplete = false
-  /** What the sink session is claimed as, once it is. */
-  claim: string | undefined
   readonly #o: RunSettings
   /** Ends every task of this attempt. */
   readonly #end = new AbortController()
@@ -100,6 +100,8 @@ export class PipelineRun {
   #forced = false
   #committed: { position: Position; at: number } | null = null
   #commitAllowedAt = 0
+  /** When the first write since the last commit began. */
+  #writingSince: number | null = null
   /** caught-up: ordinals that a committed checkpoint must have reached. */
   #targets: bigint[] = []
   /** caught-up: the last chunk of this run has yet to finish, or its target is being asked for. */
@@ -125,7 +127,6 @@ export class PipelineRun {
         signal: opening,
         note: this.#o.note,
       })
-      this.claim = session.claim
       step('start.sink-fenced')
       source = this.#source = this.#o.source()
       await this.#start(opening)
@@ -141,6 +142,11 @@ export class PipelineRun {
       await source?.close()
       await session?.close()
     }
+  }
+
+  /** What the sink session is claimed as, once it is. */
+  get claim(): string | undefined {
+    return this.#session?.claim
   }
 
   /** False: the sink keeps nothing and no state file was given, so every run starts anew. */
@@ -351,9 +357,9 @@ export class PipelineRun {
         beat = now
         await this.#source.heartbeat({ signal })
       }
-      const moved =
-        this.#merger.position !== this.#committed?.position && now - (this.#committed?.at ?? 0) >= IDLE_CHECKPOINT_MS
-      if (this.#dirty || moved) this.#want()
+      const idleMs = now - (this.#committed?.at ?? 0)
+      const moved = this.#merger.position !== this.#committed?.position && idleMs >= IDLE_CHECKPOINT_MS
+      if (this.#dirty || moved || idleMs >= KEEP_ALIVE_MS) this.#want()
     }
   }
 
@@ -362,7 +368,7 @@ export class PipelineRun {
     const { clock, checkpointIntervalMs, commitBytesMax, transform, metrics } = this.#o
     const signal = this.#end.signal
     const out = this.#out
-    let since: number | null = null
+    const bytesMax = Math.min(commitBytesMax, this.#sink.commitBytesMax ?? Number.POSITIVE_INFINITY)
     let uncommitted = 0
     let nap: Promise<true> | null = null
     for (;;) {
@@ -379,6 +385,7 @@ export class PipelineRun {
       }
       if (batches.length > 0) {
         step('checkpoint.before-write')
+        this.#writingSince ??= clock.now()
         const encoded = await this.#session.write(
           batches.map((b) => transform.batch(b)),
           { signal },
@@ -387,20 +394,20 @@ export class PipelineRun {
           metrics.wrote(batch.schema.id, batch, encoded?.[i] ?? batch.bytes)
           uncommitted += batch.bytes
         })
-        since ??= clock.now()
       }
       if (barrier !== null) {
         await this.#commit(barrier)
-        since = null
+        this.#writingSince = null
         uncommitted = 0
         if (barrier.final) return 'stopped'
         if (this.#reached(barrier)) return 'done'
         continue
       }
+      const since = this.#writingSince
       const early = this.#commitAllowedAt - clock.now()
       const due =
         (out.length === 0 && early <= 0) ||
-        uncommitted >= commitBytesMax ||
+        uncommitted >= bytesMax ||
         (since !== null && clock.now() - since >= checkpointIntervalMs)
       if (since !== null && due) this.#want()
       if (out.length > 0) continue
@@ -461,13 +468,20 @@ export class PipelineRun {
   #place(): void {
     const merger = this.#merger
     if (!this.#wanted || !merger.divisible) return
-    if (merger.midTransaction && merger.transactionBytes < this.#o.transactionBytesWhole && !this.#forced) return
+    if (merger.midTransaction && merger.transactionBytes < this.#o.transactionBytesWhole && !this.#inParts) return
     if (this.#settling) return
     if (settleQuestions(merger).length > 0) return void this.#settle()
     this.#wanted = false
     this.#dirty = false
     const barrier = this.#barrier()
     void this.#out.push({ barrier }, 0)
+  }
+
+  /** Nobody waits for the end of the transaction any longer: the user who stops, or a target that ends what stays open. */
+  get #inParts(): boolean {
+    const { commitMsMax } = this.#sink
+    if (this.#forced || commitMsMax === undefined || this.#writingSince === null) return this.#forced
+    return this.#o.clock.now() - this.#writingSince >= commitMsMax
   }
 
   /** D5: the server is asked where held keys lie against the rows that were handed over; nothing moves meanwhile. */

@@ -7,14 +7,21 @@ import type { ChangeBatch, TableId, TableSchema } from './model.js'
 import type { Abortable, SourceIdentity } from './source.js'
 
 export interface SinkTraits {
-  /** exactly-once: data and checkpoint commit together. none: the sink keeps no checkpoint (stdout...). */
-  readonly guarantee: 'exactly-once' | 'none'
+  /**
+   * exactly-once: data and checkpoint commit together. at-least-once: the checkpoint follows the data, so a crash may
+   * repeat some. none: the sink keeps no checkpoint (stdout...).
+   */
+  readonly guarantee: 'exactly-once' | 'at-least-once' | 'none'
   /** True: the sink updates rows in place, so it can keep the unsent values of a row whose key moves (1.10 g). */
   readonly completesMoves: boolean
   /** True: open() does not keep an older owner from going on, so nothing that one holds in the source is taken from it. */
   readonly unfenced?: boolean
   /** True: a start that dies before its first rows leaves nothing behind here, so that what it left in the source is taken over. */
   readonly startsUnrecorded?: boolean
+  /** Commit at the latest after this many bytes of batches; absent: only time and idleness count. */
+  readonly commitBytesMax?: number
+  /** A source transaction that takes longer to write than this is committed in parts: the target ends what stays open. */
+  readonly commitMsMax?: number
 }
 
 export interface SinkOpenContext extends Abortable {
@@ -34,7 +41,7 @@ export interface Sink extends SinkTraits {
 }
 
 export interface SinkSession {
-  /** Names this session's claim among all that were ever made; absent where there is nothing to claim. */
+  /** Names this session's claim among all that were ever made, and may change with it; absent where there is nothing to claim. */
   readonly claim?: string
   /** The last committed checkpoint, exactly as given to commit(); null on a first start. */
   readonly checkpoint: string | null

@@ -170,3 +170,43 @@ for (const [what, mode] of [
     await until(() => source.bytesGiven > 3 * QUEUED_BYTES_MAX)
   })
 }
+
+t.test('a transaction that stays open too long for the target is committed in parts, others are not', async (t) => {
+  const committed: string[] = []
+  const wrote: string[] = []
+  const run = (name: string, commitMsMax: number | undefined) => {
+    const end = new AbortController()
+    t.teardown(() => end.abort())
+    const source = fakeSource(async function* (_, signal) {
+      const txn = { ordinal: 1n, previous: 0n, tsUs: 0n }
+      const item = { kind: 'rows', txn, schema, changes: [{ op: 'c', before: null, after: ['1'], at: 0 }] } as const
+      yield { items: [{ ...item, bytes: 1 }], position: '0+1' as Position, ordinal: 0n, midTransaction: true, bytes: 1 }
+      // The rest of it does not come.
+      await new Promise((resolve) => signal.addEventListener('abort', resolve))
+    })
+    const open = async () => ({
+      checkpoint: null,
+      prepare: async () => {},
+      write: async () => void wrote.push(name),
+      commit: async (text: string) => {
+        if (JSON.parse(text).position === '0+1') committed.push(name)
+      },
+      close: async () => {},
+    })
+    const trait = commitMsMax === undefined ? {} : { commitMsMax }
+    void runPipeline({
+      name,
+      source: () => source,
+      sink: () => ({ connector: 'fake', guarantee: 'exactly-once', completesMoves: false, ...trait, open }),
+      mode: 'latest-offset',
+      checkpointIntervalMs: 1,
+      signal: end.signal,
+    })
+  }
+  run('patient', undefined)
+  await until(() => wrote.includes('patient'))
+  run('hurried', 5)
+  await until(() => committed.length > 0)
+  await turns()
+  t.same(committed, ['hurried'])
+})
