@@ -147,6 +147,52 @@ export const ERROR_CODES = {
     when: '`sslmode`, `sslrootcert`, `sslcert` and `sslkey` do not go together, or one of the files cannot be used.',
   },
   'postgres.url': { exit: 2, when: 'A connection URL cannot be understood.' },
+  // kafka driver, sink and source
+  'kafka.auth': {
+    exit: 3,
+    when: 'The broker refused the user, the password or the token, or does not offer the mechanism.',
+  },
+  'kafka.connection': { exit: 3, when: 'No broker can be reached, or an address cannot be understood.' },
+  'kafka.epoch_refused': {
+    exit: 1,
+    when: 'Kafka refused the epoch of the producer: another process took the pipeline over, or a transaction timed out. The pipeline finds out which.',
+  },
+  'kafka.offset_out_of_range': { exit: 3, when: 'A topic does not hold the wanted offset any more.' },
+  'kafka.outcome_unknown': {
+    exit: 1,
+    when: 'Records or a commit were sent and Kafka did not say in time what became of them; a restart reads it back.',
+  },
+  'kafka.permission': { exit: 3, when: 'The user lacks an ACL; the message names what for.' },
+  'kafka.record_too_large': { exit: 1, when: 'A single record is larger than max.message.bytes of its topic.' },
+  'kafka.refused': { exit: 3, when: 'Kafka refused a request; its own words are passed on.' },
+  'kafka.rejected': {
+    exit: 1,
+    when: 'Kafka refused records; the transaction is given up and what it held is sent again.',
+  },
+  'kafka.tls': { exit: 3, when: 'The TLS handshake failed: the certificate of the broker or ours was refused.' },
+  'kafka.topic_missing': { exit: 3, when: 'A topic does not exist.' },
+  'kafka.transaction_aborted': { exit: 1, when: 'A transaction was given up before its commit.' },
+  'kafka.transaction_hanging': {
+    exit: 3,
+    when: 'A transaction that somebody else left open hides committed records; the message names its producer.',
+  },
+  'kafka.transaction_timed_out': {
+    exit: 1,
+    when: 'Kafka aborted a transaction of the pipeline because it was open for longer than transaction.timeout.ms; its records are sent again.',
+  },
+  'kafka.transaction_timeout': {
+    exit: 3,
+    when: "transaction.timeout.ms is above the brokers' transaction.max.timeout.ms.",
+  },
+  'kafka.unavailable': {
+    exit: 1,
+    when: 'The cluster was busy, or a partition without a leader, for longer than is waited.',
+  },
+  'kafka.unreadable': {
+    exit: 1,
+    when: 'What a broker sent, or a topic holds, is damaged or of a format that is not known.',
+  },
+  'kafka.version': { exit: 3, when: 'The brokers are too old, or lack a request that is needed.' },
   // sinks
   'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },
   'sink.stdout_failed': {

@@ -23,6 +23,11 @@ const DRIVERS: Readonly<Record<string, string>> = {
   pg: 'drivers/postgres',
   'pg-copy-streams': 'drivers/postgres',
   'pg-logical-replication': 'drivers/postgres',
+  kafkajs: 'drivers/kafka',
+  '@node-rs/crc32': 'drivers/kafka',
+  '@mongodb-js/zstd': 'drivers/kafka',
+  'lz4-napi': 'drivers/kafka',
+  snappy: 'drivers/kafka',
 }
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   zod: ['config/', 'connectors/', 'sinks/', 'core/define.ts', 'core/options.ts'],

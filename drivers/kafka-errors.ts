@@ -1,0 +1,177 @@
+/**
+ * What Kafka's error codes mean to us, and the errors that users see. Classified by code, never by message text: kafkajs
+ * passes on node's codes, and its own errors have names.
+ */
+import type { ErrorCode } from '../core/error-codes.js'
+import { TidemarkError, toError } from '../core/errors.js'
+
+/** The codes of the protocol that decide something here. */
+export const KafkaCode = {
+  none: 0,
+  offsetOutOfRange: 1,
+  corruptMessage: 2,
+  unknownTopicOrPartition: 3,
+  leaderNotAvailable: 5,
+  notLeaderOrFollower: 6,
+  requestTimedOut: 7,
+  replicaNotAvailable: 9,
+  messageTooLarge: 10,
+  networkException: 13,
+  coordinatorLoadInProgress: 14,
+  coordinatorNotAvailable: 15,
+  notCoordinator: 16,
+  invalidTopic: 17,
+  recordListTooLarge: 18,
+  notEnoughReplicas: 19,
+  notEnoughReplicasAfterAppend: 20,
+  topicAuthorizationFailed: 29,
+  clusterAuthorizationFailed: 31,
+  unsupportedVersion: 35,
+  topicAlreadyExists: 36,
+  invalidPartitions: 37,
+  invalidReplicationFactor: 38,
+  invalidConfig: 40,
+  notController: 41,
+  policyViolation: 44,
+  outOfOrderSequence: 45,
+  invalidProducerEpoch: 47,
+  invalidTxnState: 48,
+  invalidProducerIdMapping: 49,
+  invalidTransactionTimeout: 50,
+  concurrentTransactions: 51,
+  transactionalIdAuthorizationFailed: 53,
+  operationNotAttempted: 55,
+  storageError: 56,
+  unknownProducerId: 59,
+  fencedLeaderEpoch: 74,
+  unknownLeaderEpoch: 75,
+  producerFenced: 90,
+  throttlingQuotaExceeded: 89,
+  unknownTopicId: 100,
+} as const
+
+const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(KafkaCode).map(([name, code]) => [
+    code,
+    name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase(),
+  ]),
+)
+
+/** As the protocol's documentation names it. */
+export function codeName(code: number): string {
+  return NAMES[code] ? `${NAMES[code]} (${code})` : `error ${code}`
+}
+
+const of = (...names: (keyof typeof KafkaCode)[]): ReadonlySet<number> => new Set(names.map((name) => KafkaCode[name]))
+
+/** The coordinator is elsewhere, starting, or writes the markers of the last transaction: the same request again. */
+export const COORDINATOR_BUSY = of(
+  'concurrentTransactions',
+  'coordinatorLoadInProgress',
+  'coordinatorNotAvailable',
+  'notCoordinator',
+  'requestTimedOut',
+  'networkException',
+)
+
+/** The leader is elsewhere, or replicas are missing: the same bytes again. */
+export const LEADER_BUSY = of(
+  'unknownTopicOrPartition',
+  'leaderNotAvailable',
+  'notLeaderOrFollower',
+  'requestTimedOut',
+  'replicaNotAvailable',
+  'networkException',
+  'notEnoughReplicas',
+  'notEnoughReplicasAfterAppend',
+  'storageError',
+  'fencedLeaderEpoch',
+  'unknownLeaderEpoch',
+  'unknownTopicId',
+  'corruptMessage',
+)
+
+/** Another owner fenced us, or the coordinator timed our transaction out. reinitialise() tells the two apart. */
+export const EPOCH_REFUSED = of('invalidProducerEpoch', 'producerFenced', 'invalidProducerIdMapping')
+
+export const NOT_PERMITTED = of(
+  'topicAuthorizationFailed',
+  'clusterAuthorizationFailed',
+  'transactionalIdAuthorizationFailed',
+)
+
+/** A connection that was lost, a broker that did not answer: whether the request was carried out is unknown. */
+export class ConnectionLost extends Error {
+  override readonly name = 'ConnectionLost'
+}
+
+export function isConnectionLost(thrown: unknown): boolean {
+  return thrown instanceof ConnectionLost
+}
+
+interface Thrown {
+  readonly name?: string
+  readonly message?: string
+  readonly code?: unknown
+}
+
+/** Why no connection came about. */
+export function connectFailed(thrown: unknown, broker: string, mechanism: string | null): TidemarkError {
+  if (thrown instanceof TidemarkError) return thrown
+  const error = toError(thrown)
+  const { name = '', code } = thrown as Thrown
+  const fail = (kind: ErrorCode, fix: string, retriable = false) =>
+    new TidemarkError(kind, { message: `${broker}: ${error.message}`, fix, retriable, cause: error })
+  if (name === 'KafkaJSSASLAuthenticationError' || name === 'KafkaJSProtocolError') {
+    return fail(
+      'kafka.auth',
+      `Check the ${mechanism} user and its password or token, and that the broker's listener offers ${mechanism}.`,
+    )
+  }
+  const text = String(code ?? '')
+  if (/^(ERR_(SSL|TLS|OSSL)|CERT_|EPROTO$|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/.test(text)) {
+    return fail(
+      'kafka.tls',
+      'Check the authority, certificate, key and server name, and that this listener of the broker speaks TLS.',
+    )
+  }
+  return fail('kafka.connection', 'Check the bootstrap servers, and that security.protocol fits their listener.', true)
+}
+
+/** An answer with an error code that no repetition heals. `who`: the topic, partition or transactional id. */
+export function refused(code: number, what: string, who: string, said: string | null = null): TidemarkError {
+  const words = said ? `: ${said}` : ''
+  if (NOT_PERMITTED.has(code)) return notPermitted(code, what, who)
+  if (code === KafkaCode.unknownTopicOrPartition) {
+    return new TidemarkError('kafka.topic_missing', {
+      message: `${what}: ${who} does not exist`,
+      fix: 'Create the topic, or let the pipeline create topics.',
+    })
+  }
+  return new TidemarkError('kafka.refused', { message: `${what} for ${who}: Kafka answered ${codeName(code)}${words}` })
+}
+
+function notPermitted(code: number, what: string, who: string): TidemarkError {
+  const needed =
+    code === KafkaCode.transactionalIdAuthorizationFailed
+      ? 'operations Write and Describe on the transactional id'
+      : code === KafkaCode.topicAuthorizationFailed
+        ? 'operation Write (Read for the checkpoint topic, Create to make topics, DescribeConfigs to read settings) on the topic'
+        : 'what this operation asks of the cluster'
+  return new TidemarkError('kafka.permission', {
+    message: `${what} for ${who}: Kafka answered ${codeName(code)}`,
+    fix: `Add an ACL that gives the user ${needed}.`,
+  })
+}
+
+/** Busy, or not reached, for longer than the time that was given. */
+export function gaveUp(what: string, afterMs: number, last: unknown): TidemarkError {
+  if (last === KafkaCode.unknownTopicOrPartition) return refused(last, what, 'the topic')
+  const why = typeof last === 'number' ? `Kafka answers ${codeName(last)}` : toError(last).message
+  return new TidemarkError('kafka.unavailable', {
+    message: `${what} did not succeed for ${afterMs} ms: ${why}`,
+    fix: 'Check that the brokers are up and the partitions have leaders.',
+    retriable: true,
+    cause: typeof last === 'number' ? undefined : last,
+  })
+}

@@ -1,0 +1,240 @@
+/**
+ * Our own Fetch loop at isolation level 1, without a consumer group. What is always true: the position counts what is in
+ * the log, not what is delivered; the last thing in a transactional log is a marker that no consumer ever sees.
+ */
+
+import { TidemarkError } from '../core/errors.js'
+import type { Abortable } from '../core/source.js'
+import { describeProducers, transactionalIdsOf } from './kafka-admin-requests.js'
+import type { Link } from './kafka-connection.js'
+import { ConnectionLost, codeName, isConnectionLost, KafkaCode, LEADER_BUSY, refused } from './kafka-errors.js'
+import type { KafkaNodes } from './kafka-nodes.js'
+import { type AbortedTransaction, type KafkaRecord, readBatches } from './kafka-records.js'
+import type { TopicPartition } from './kafka-requests.js'
+import { abortable, Busy, repeat } from './kafka-retry.js'
+
+/** One answer holds this much, or one batch. */
+const FETCH_BYTES_MAX = 8 * 1024 * 1024
+/** How long the broker waits for news: shorter where an end is awaited. */
+const TAIL_WAIT_MS = 500
+const END_WAIT_MS = 50
+const FETCH = 1
+const COMMITTED = 1
+/** A reader that was sent to a replica nearby asks the leader again after this long. */
+const REPLICA_MS_MAX = 5 * 60_000
+
+interface Fetched {
+  readonly error: number
+  readonly highWatermark: bigint
+  readonly aborted: readonly AbortedTransaction[]
+  /** The broker to read from, -1 for this one. */
+  readonly replica: number
+  readonly records: Buffer
+}
+
+interface FetchOptions {
+  readonly waitMs: number
+  /** '' reads from the leader. */
+  readonly rack: string
+}
+
+export interface TailBatch {
+  readonly records: readonly KafkaRecord[]
+  /** Where to go on. */
+  readonly next: bigint
+  readonly highWatermark: bigint
+}
+
+/** One partition's reader. */
+export class PartitionReader {
+  readonly #nodes: KafkaNodes
+  readonly #at: TopicPartition
+  readonly #where: string
+  #replica: { readonly node: number; readonly until: number } | null = null
+
+  constructor(nodes: KafkaNodes, at: TopicPartition) {
+    this.#nodes = nodes
+    this.#at = at
+    this.#where = `${at.topic}-${at.partition}`
+  }
+
+  /** Committed records in order until the position reaches `until`. `timeoutMs` is without progress. */
+  async *committed(
+    from: bigint,
+    until: bigint,
+    { signal, timeoutMs }: Abortable & { timeoutMs: number },
+  ): AsyncGenerator<readonly KafkaRecord[]> {
+    let position = from
+    let deadline = performance.now() + timeoutMs
+    while (position < until) {
+      const { records, next } = await this.#read(position, { waitMs: END_WAIT_MS, rack: '' }, signal)
+      if (next > position) deadline = performance.now() + timeoutMs
+      else if (performance.now() > deadline) throw await this.#hanging(position, until, timeoutMs, signal)
+      position = next
+      const wanted = records.filter((record) => record.offset < until)
+      if (wanted.length > 0) yield wanted
+    }
+  }
+
+  /** Without end; also yields when only the position moved. */
+  async *tail(from: bigint, { signal }: Abortable): AsyncGenerator<TailBatch> {
+    let position = from
+    for (;;) {
+      const rack = this.#nodes.options.rack ?? ''
+      const { records, next, highWatermark } = await this.#read(position, { waitMs: TAIL_WAIT_MS, rack }, signal)
+      if (next === position) continue
+      position = next
+      yield { records, next, highWatermark }
+    }
+  }
+
+  async #read(position: bigint, options: FetchOptions, signal: AbortSignal) {
+    const fetched = await this.#fetch(position, options, signal)
+    const { highWatermark, aborted } = fetched
+    return { ...(await readBatches(fetched.records, position, aborted, this.#where)), highWatermark }
+  }
+
+  async #fetch(position: bigint, options: FetchOptions, signal: AbortSignal): Promise<Fetched> {
+    const { topic, partition } = this.#at
+    return repeat(`reading ${this.#where}`, { retryMs: this.#nodes.options.retryMs, signal }, async () => {
+      const node = this.#source() ?? (await findLeader(this.#nodes, this.#at, signal))
+      if (node === null) return new Busy(KafkaCode.leaderNotAvailable)
+      let fetched: Fetched
+      try {
+        const link = await this.#nodes.link(node, 'fetch', { signal })
+        fetched = await abortable(fetch(link, this.#at, position, options), signal)
+      } catch (error) {
+        if (isConnectionLost(error)) this.#elsewhere()
+        throw error
+      }
+      if (fetched.error === KafkaCode.none) {
+        if (fetched.replica < 0 || fetched.replica === node) return fetched
+        this.#replica = { node: fetched.replica, until: performance.now() + REPLICA_MS_MAX }
+        // The leader that sends us elsewhere sends no records.
+        return fetched.records.length > 0 ? fetched : new Busy(KafkaCode.none)
+      }
+      const onReplica = this.#source() !== null
+      this.#elsewhere()
+      if (LEADER_BUSY.has(fetched.error) || onReplica) return new Busy(fetched.error)
+      if (fetched.error === KafkaCode.offsetOutOfRange) throw outOfRange(this.#where, position)
+      throw refused(fetched.error, `reading partition ${partition}`, `topic ${topic}`)
+    })
+  }
+
+  #source(): number | null {
+    if (this.#replica && performance.now() > this.#replica.until) this.#replica = null
+    return this.#replica?.node ?? null
+  }
+
+  #elsewhere(): void {
+    this.#replica = null
+    this.#nodes.forget(this.#at.topic)
+  }
+
+  /** Who holds the position back, as far as the brokers say. */
+  async #hanging(position: bigint, until: bigint, timeoutMs: number, signal: AbortSignal): Promise<TidemarkError> {
+    const holder = await this.#holder(signal).catch(() => null)
+    signal.throwIfAborted()
+    const who =
+      holder === null
+        ? ''
+        : `; it belongs to ${holder.transactionalId === null ? '' : `transactional id ${holder.transactionalId}, `}producer ${holder.producerId}, epoch ${holder.epoch}, and began at offset ${holder.start}`
+    return new TidemarkError('kafka.transaction_hanging', {
+      message: `${this.#where}: an open transaction keeps committed records behind offset ${position} from being read for ${timeoutMs} ms (the log ends at ${until})${who}`,
+      fix: `Stop its producer, wait for its transaction.timeout.ms, or end it: kafka-transactions.sh --bootstrap-server HOST:PORT abort --topic ${this.#at.topic} --partition ${this.#at.partition} --start-offset ${holder?.start ?? 'OFFSET'}`,
+      retriable: true,
+    })
+  }
+
+  async #holder(signal: AbortSignal) {
+    const leader = await findLeader(this.#nodes, this.#at, signal)
+    if (leader === null) return null
+    const link = await this.#nodes.link(leader, 'control', { signal })
+    const producers = await describeProducers(link, this.#at)
+    const [oldest] = (producers ?? [])
+      .filter((producer) => producer.transactionStart >= 0n)
+      .sort((a, b) => (a.transactionStart < b.transactionStart ? -1 : 1))
+    if (!oldest) return null
+    const { producerId, epoch, transactionStart: start } = oldest
+    return { producerId, epoch, start, transactionalId: await this.#transactionalId(producerId, signal) }
+  }
+
+  async #transactionalId(producerId: bigint, signal: AbortSignal): Promise<string | null> {
+    for (const node of this.#nodes.nodeIds) {
+      try {
+        const [found] = await transactionalIdsOf(await this.#nodes.link(node, 'control', { signal }), producerId)
+        if (found) return found.transactionalId
+      } catch (error) {
+        if (!isConnectionLost(error)) throw error
+      }
+    }
+    return null
+  }
+}
+
+/** The leader's node, asked for where it is not known; null while there is none. */
+export async function findLeader(
+  nodes: KafkaNodes,
+  { topic, partition }: TopicPartition,
+  signal: AbortSignal,
+): Promise<number | null> {
+  const known = nodes.leader(topic, partition)
+  if (known !== null) return known
+  const { topics } = await nodes.metadata([topic], { signal })
+  const error = topics[0]?.error ?? KafkaCode.none
+  if (error !== KafkaCode.none && !LEADER_BUSY.has(error)) throw refused(error, 'looking up', `topic ${topic}`)
+  return nodes.leader(topic, partition)
+}
+
+function fetch(
+  link: Link,
+  { topic, partition }: TopicPartition,
+  position: bigint,
+  { waitMs, rack }: FetchOptions,
+): Promise<Fetched> {
+  const version = link.version(FETCH, 'Fetch', [11])
+  return link.call(
+    { key: FETCH, name: 'Fetch', version, flexible: false },
+    (to) => {
+      to.int32(-1).int32(waitMs).int32(1).int32(FETCH_BYTES_MAX).int8(COMMITTED)
+      // No session.
+      to.int32(0).int32(-1)
+      to.array([topic], () =>
+        to
+          .string(topic)
+          .array([partition], () => to.int32(partition).int32(-1).int64(position).int64(-1n).int32(FETCH_BYTES_MAX)),
+      )
+      to.array([], () => {}).string(rack)
+    },
+    (from) => {
+      from.int32()
+      const failed = from.int16()
+      from.int32()
+      const [found] = from
+        .array(() => {
+          from.string()
+          return from.array(() => {
+            from.int32()
+            const error = from.int16()
+            const highWatermark = from.int64()
+            from.int64()
+            from.int64()
+            const aborted = from.array(() => ({ producerId: from.int64(), firstOffset: from.int64() }))
+            const replica = from.int32()
+            return { error, highWatermark, aborted, replica, records: from.bytes() ?? Buffer.alloc(0) }
+          })
+        })
+        .flat()
+      if (found) return found
+      throw new ConnectionLost(`Fetch was answered with ${codeName(failed)}`)
+    },
+    waitMs,
+  )
+}
+
+function outOfRange(where: string, position: bigint): TidemarkError {
+  return new TidemarkError('kafka.offset_out_of_range', {
+    message: `${where}: the log holds nothing at offset ${position} any more; retention or a recreated topic removed it`,
+    fix: 'Raise the retention of the topic, and copy again what was lost.',
+  })
+}
