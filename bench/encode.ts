@@ -2,11 +2,15 @@
  * How fast one thread turns rows into bytes: the ten-column table of the other benchmarks, rows as arrays of text in
  * batches, each batch encoded into a reused buffer.
  *
- *   node --import=tsx bench/encode.ts [rows] [rounds] [format]
+ *   node --import=tsx bench/encode.ts [rows] [rounds] [format|messages]
+ *
+ * `messages` encodes the same rows with keys and headers, as sinks that carry messages do.
  */
 import type { Change, ChangeBatch, ColumnType, Origin, Row, TableSchema, TypeKind } from '../core/model.js'
 import { tableId } from '../core/model.js'
 import { createFormat, FORMAT_NAMES } from '../sinks/formats/format.js'
+import { defaultMessageOptions, MESSAGE_FORMAT_NAMES } from '../sinks/formats/message-options.js'
+import { createMessageFormat } from '../sinks/formats/messages.js'
 
 const BATCH_ROWS = 1_000
 const WORDS =
@@ -109,21 +113,44 @@ function batches(rows: readonly Row[], op: 'r' | 'c'): ChangeBatch[] {
   return out
 }
 
+/** Encodes one batch and answers with the bytes it made. */
+type Encode = (batch: ChangeBatch) => number
+
+function encoders(only: string | undefined): [string, () => Encode][] {
+  const lines = FORMAT_NAMES.map((name): [string, () => Encode] => [
+    name,
+    () => {
+      const format = createFormat({ name, logicalName: 'bench' })
+      return (batch) => format.encode(batch).bytes.length
+    },
+  ])
+  if (only !== 'messages') return lines.filter(([name]) => only === undefined || name === only)
+  return MESSAGE_FORMAT_NAMES.map((name) => [
+    name,
+    () => {
+      const format = createMessageFormat(defaultMessageOptions(name, 'bench'))
+      return (batch) => {
+        const { keys, values } = format.encode(batch)
+        return keys.length + values.length
+      }
+    },
+  ])
+}
+
 function main(): void {
   const count = Number(process.argv[2] ?? 200_000)
   const rounds = Number(process.argv[3] ?? 8)
   const rows = makeRows(count)
-  const only = process.argv[4]
-  for (const name of FORMAT_NAMES.filter((format) => only === undefined || format === only)) {
+  for (const [name, make] of encoders(process.argv[4])) {
     for (const op of ['r', 'c'] as const) {
-      const format = createFormat({ name, logicalName: 'bench' })
+      const encode = make()
       const input = batches(rows, op)
       const rates: number[] = []
       let bytes = 0
       for (let round = 0; round < rounds; round++) {
         bytes = 0
         const start = performance.now()
-        for (const batch of input) bytes += format.encode(batch).bytes.length
+        for (const batch of input) bytes += encode(batch)
         rates.push(count / ((performance.now() - start) / 1000))
       }
       rates.sort((a, b) => a - b)

@@ -247,6 +247,14 @@ export const ERROR_CODES = {
   'sink.target_shared': { exit: 2, when: 'Two source tables would be written to one target table.' },
   'sink.type_missing': { exit: 3, when: 'The target lacks a type, or a label of an enum, that a column needs.' },
   // formats
+  'format.key_not_sent': {
+    exit: 1,
+    when: 'A message key holds columns that the source does not send with every change.',
+  },
+  'format.key_unsupported': {
+    exit: 2,
+    when: 'A message key holds a column whose type the format does not write.',
+  },
   'format.reserved_column': {
     exit: 3,
     when: 'A table has a column whose name the output format uses for itself.',

@@ -144,3 +144,10 @@ export function isoText(text: string): string {
   if (!/[ T]/.test(text.replace(/ BC$/, ''))) return date
   return `${date}T${clock(moment.seconds)}${moment.fraction === '' ? '' : `.${moment.fraction}`}`
 }
+
+/** A date as ISO 8601, with a sign for years outside 0 to 9999; infinities as they are. */
+export function isoDateText(text: string): string {
+  if (text === 'infinity' || text === '-infinity') return text
+  const { year, month, day } = momentOf(text)
+  return isoDate(daysOf(year, month, day))
+}

@@ -1,9 +1,11 @@
 /** Natural JavaScript values (dialect `plain`) to the same Debezium representation as PostgreSQL's text values. */
 import type { ColumnType, Value } from '../../core/model.js'
-import { numberJson, postgresCodec } from './debezium-postgres.js'
-import { decimalJson } from './decimal-bytes.js'
+import { type DebeziumModes, LINE_MODES } from './debezium-modes.js'
+import { moneyCodec } from './debezium-numbers.js'
+import { binaryJson, numberJson, postgresCodec } from './debezium-postgres.js'
+import { doubleJson, floatJson } from './java-float.js'
 import { quoteText } from './json-text.js'
-import type { ValueCodec } from './row-compiler.js'
+import type { ValueCodec } from './value-codec.js'
 
 type Present = NonNullable<Value>
 
@@ -11,7 +13,7 @@ function call(json: (value: Present) => string): ValueCodec {
   return { form: 'call', json }
 }
 
-export function plainCodec(type: ColumnType): ValueCodec | null {
+export function plainCodec(type: ColumnType, modes: DebeziumModes = LINE_MODES): ValueCodec | null {
   switch (type.kind) {
     case 'bool':
     case 'int16':
@@ -19,22 +21,23 @@ export function plainCodec(type: ColumnType): ValueCodec | null {
     case 'int64':
       return { form: 'raw' }
     case 'float32':
+      return call((value) => (modes.floats === 'java' ? floatJson : numberJson)(value as number))
     case 'float64':
-      return call((value) => numberJson(value as number))
+      return call((value) => (modes.floats === 'java' ? doubleJson : numberJson)(value as number))
     case 'bytes':
-      return call((value) => `"${Buffer.from(value as Uint8Array).toString('base64')}"`)
+      return call((value) => binaryJson(Buffer.from(value as Uint8Array), modes.binary))
     case 'money':
-      return call((value) => decimalJson(String(value), 2))
+      return moneyCodec(String, modes)
     case 'array':
-      return arrayCodec(type)
+      return arrayCodec(type, modes)
     default:
-      return overText(type)
+      return overText(type, modes)
   }
 }
 
 /** Kinds whose plain form is the text that PostgreSQL prints. */
-function overText(type: ColumnType): ValueCodec | null {
-  const codec = postgresCodec(type)
+function overText(type: ColumnType, modes: DebeziumModes): ValueCodec | null {
+  const codec = postgresCodec(type, modes)
   if (codec === null) return null
   if (codec.form === 'raw') return codec
   // Unlike text that was decoded from UTF-8, a string made by a program may hold half a surrogate pair.
@@ -42,8 +45,8 @@ function overText(type: ColumnType): ValueCodec | null {
   return call((value) => codec.json(String(value)))
 }
 
-function arrayCodec(type: ColumnType): ValueCodec | null {
-  const codec = type.element === null ? null : plainCodec(type.element)
+function arrayCodec(type: ColumnType, modes: DebeziumModes): ValueCodec | null {
+  const codec = type.element === null ? null : plainCodec(type.element, modes)
   if (codec === null) return null
   const json = (value: Present): string =>
     codec.form === 'raw' ? String(value) : codec.form === 'text' ? quoteText(String(value)) : codec.json(value)

@@ -3,21 +3,14 @@
  * server's output with TimeZone=UTC, ISO dates, hex bytea, extra_float_digits=3, lc_monetary=C.
  */
 import type { ColumnType, Value } from '../../core/model.js'
-import { dateJson, timeJson, timestampJson, zonedTime, zonedTimestamp } from './calendar.js'
-import { putDate, timePut, timestampPut, zonedTimestampPut } from './calendar-bytes.js'
-import { decimalJson, decimalPut, variableDecimalJson } from './decimal-bytes.js'
+import { type DebeziumModes, LINE_MODES } from './debezium-modes.js'
+import { decimalCodec, moneyCodec } from './debezium-numbers.js'
+import { intervalCodec, timeCodec } from './debezium-times.js'
+import { doubleJson, JAVA_DOUBLE, JAVA_FLOAT } from './java-float.js'
 import { quoteText } from './json-text.js'
-import {
-  type ArrayText,
-  moneyDecimal,
-  parseArray,
-  parseBytea,
-  parseHstore,
-  parseInterval,
-  parsePoint,
-} from './postgres-text.js'
-import { PUT_BYTES_MAX, type PutText, type ValueCodec } from './row-compiler.js'
+import { type ArrayText, moneyDecimal, parseArray, parseBytea, parseHstore, parsePoint } from './postgres-text.js'
 import { unreadable } from './unreadable.js'
+import { AS_IS, AS_TEXT, fast, PUT_BYTES_MAX, text, type ValueCodec } from './value-codec.js'
 
 export const UNAVAILABLE = '__debezium_unavailable_value'
 const UNAVAILABLE_JSON = JSON.stringify(UNAVAILABLE)
@@ -47,22 +40,11 @@ const TEXT_BASES = new Set([
 /** Arrays of these Debezium leaves out. */
 const UNSUPPORTED_ELEMENTS = new Set(['money', 'name', 'interval', 'bit', 'varbit', 'xml', 'point', 'tsvector'])
 
-const text = (json: (value: string) => string): ValueCodec => ({
-  form: 'call',
-  json: (value) => json(value as string),
-})
-export const fast = (put: PutText, json: (value: string) => string): ValueCodec => ({
-  form: 'put',
-  put,
-  json: (value) => json(value as string),
-})
 const TRUE = Buffer.from('true')
 const FALSE = Buffer.from('false')
-const AS_IS: ValueCodec = { form: 'raw' }
-const AS_TEXT: ValueCodec = { form: 'text' }
 
 /** How a column's values are written; null: Debezium leaves the column out. */
-export function postgresCodec(type: ColumnType): ValueCodec | null {
+export function postgresCodec(type: ColumnType, modes: DebeziumModes = LINE_MODES): ValueCodec | null {
   switch (type.kind) {
     case 'bool':
       return BOOL
@@ -71,12 +53,13 @@ export function postgresCodec(type: ColumnType): ValueCodec | null {
     case 'int64':
       return AS_IS
     case 'float32':
+      return modes.floats === 'java' ? JAVA_FLOAT : FLOAT
     case 'float64':
-      return FLOAT
+      return modes.floats === 'java' ? JAVA_DOUBLE : FLOAT
     case 'decimal':
-      return decimalCodec(type)
+      return decimalCodec(type, modes.decimal)
     case 'money':
-      return text((value) => decimalJson(moneyDecimal(value), 2))
+      return moneyCodec(moneyDecimal, modes)
     case 'string':
     case 'uuid':
     case 'json':
@@ -84,49 +67,52 @@ export function postgresCodec(type: ColumnType): ValueCodec | null {
     case 'enum':
       return AS_TEXT
     case 'bytes':
-      return text(byteaJson)
+      return text((value) => binaryJson(parseBytea(value), modes.binary))
     case 'bits':
       return text(type.length === 1 ? (value) => (value === '1' ? 'true' : 'false') : bitsJson)
     case 'array':
-      return arrayCodec(type)
+      return arrayCodec(type, modes)
     case 'point':
-      return text(pointJson)
+      return text(modes.floats === 'java' ? javaPointJson : pointJson)
     case 'hstore':
-      return text(hstoreJson)
+      return text(modes.hstore === 'json' ? hstoreJson : hstoreMapJson)
     case 'interval':
-      return text(intervalJson)
+      return intervalCodec(modes.interval)
     case 'other':
-      return otherCodec(type)
+      return otherCodec(type, modes)
     default:
-      return timeCodec(type)
+      return timeCodec(type, modes.time)
   }
 }
 
-function timeCodec(type: ColumnType): ValueCodec | null {
-  const digits = (type.precision ?? 6) <= 3 ? 3 : 6
-  switch (type.kind) {
-    case 'date':
-      return fast(putDate, dateJson)
-    case 'time':
-      return fast(timePut(digits), (value) => timeJson(value, digits))
-    case 'timestamp':
-      return fast(timestampPut(digits), (value) => timestampJson(value, digits))
-    case 'timetz':
-      return text((value) => `"${zonedTime(value)}"`)
-    case 'timestamptz': {
-      const width = type.precision ?? 6
-      return fast(zonedTimestampPut(width), (value) => `"${zonedTimestamp(value, width)}"`)
-    }
-    default:
-      return null
-  }
-}
-
-function otherCodec(type: ColumnType): ValueCodec | null {
+function otherCodec(type: ColumnType, modes: DebeziumModes): ValueCodec | null {
   if (TEXT_BASES.has(type.base)) return AS_TEXT
   if (type.base === 'oid') return AS_IS
   // pgvector prints a JSON array of numbers.
-  return type.base === 'vector' || type.base === 'halfvec' ? AS_IS : null
+  if (type.base === 'vector' || type.base === 'halfvec') return modes.floats === 'java' ? text(vectorJson) : AS_IS
+  return modes.unknown ? unknownCodec(type, modes) : null
+}
+
+/** Types whose text Debezium's driver makes anew from doubles. */
+const GEOMETRIC_BASES = new Set(['box', 'line', 'lseg', 'path', 'polygon', 'circle'])
+const NUMBER = /-?\d+(?:\.\d+)?(?:e[+-]?\d+)?/gi
+
+function unknownCodec({ base }: ColumnType, modes: DebeziumModes): ValueCodec {
+  const spelled = GEOMETRIC_BASES.has(base)
+    ? (value: string) => value.replace(NUMBER, (number) => doubleJson(Number(number)))
+    : (value: string) => value
+  return text((value) => binaryJson(Buffer.from(spelled(value)), modes.binary))
+}
+
+function vectorJson(value: string): string {
+  return value.replace(NUMBER, (number) => doubleJson(Number(number)))
+}
+
+export function binaryJson(value: Buffer, mode: DebeziumModes['binary']): string {
+  if (mode === 'hex') return `"${value.toString('hex')}"`
+  const base64 = value.toString('base64')
+  // Java's URL-safe encoder keeps the padding, Node's leaves it away.
+  return `"${mode === 'base64-url-safe' ? base64.replaceAll('+', '-').replaceAll('/', '_') : base64}"`
 }
 
 /** PostgreSQL's shortest float text is a JSON number; NaN and infinities become strings, as Connect's converter writes them. */
@@ -154,16 +140,6 @@ export const BOOL = fast(
   },
 )
 
-function decimalCodec({ precision, scale }: ColumnType): ValueCodec {
-  if (precision === null) return fast(decimalPut(0, true), variableDecimalJson)
-  const digits = scale ?? 0
-  return fast(decimalPut(digits, false), (value) => decimalJson(value, digits))
-}
-
-function byteaJson(value: string): string {
-  return `"${parseBytea(value).toString('base64')}"`
-}
-
 /** Little endian, and no longer than the highest set bit needs. */
 function bitsJson(value: string): string {
   const first = value.indexOf('1')
@@ -176,13 +152,21 @@ function bitsJson(value: string): string {
 const WKB_POINT_BYTES = 21
 
 function pointJson(value: string): string {
+  return pointOf(value, numberJson)
+}
+
+function javaPointJson(value: string): string {
+  return pointOf(value, doubleJson)
+}
+
+function pointOf(value: string, number: (value: number) => string): string {
   const { x, y } = parsePoint(value)
   const wkb = Buffer.alloc(WKB_POINT_BYTES)
   wkb[0] = 1
   wkb.writeUInt32LE(1, 1)
   wkb.writeDoubleLE(x, 5)
   wkb.writeDoubleLE(y, 13)
-  return `{"x":${numberJson(x)},"y":${numberJson(y)},"wkb":"${wkb.toString('base64')}","srid":null}`
+  return `{"x":${number(x)},"y":${number(y)},"wkb":"${wkb.toString('base64')}","srid":null}`
 }
 
 export function numberJson(value: number): string {
@@ -194,28 +178,21 @@ function hstoreJson(value: string): string {
   return quoteText(`{${parseHstore(value).map(([key, v]) => `${JSON.stringify(key)}:${JSON.stringify(v)}`)}}`)
 }
 
-const DAY_US = 86_400_000_000n
-/** A month counts 30.4375 days. */
-const MONTH_US = 2_629_800_000_000n
-const INT64_MAX = 2n ** 63n - 1n
-const INT64_MIN = -(2n ** 63n)
-
-/** Microseconds; beyond 64 bits the nearest value that fits, as in Java. */
-function intervalJson(value: string): string {
-  if (value === 'infinity') return String(INT64_MAX)
-  if (value === '-infinity') return String(INT64_MIN)
-  const { months, days, microseconds } = parseInterval(value)
-  const total = months * MONTH_US + days * DAY_US + microseconds
-  return String(total > INT64_MAX ? INT64_MAX : total < INT64_MIN ? INT64_MIN : total)
+function hstoreMapJson(value: string): string {
+  return `{${parseHstore(value).map(([key, v]) => `${quoteText(key)}:${v === null ? 'null' : quoteText(v)}`)}}`
 }
 
-function arrayCodec(type: ColumnType): ValueCodec | null {
-  const element = type.element
-  if (element === null || element.domain !== null || UNSUPPORTED_ELEMENTS.has(element.base)) return null
-  const codec = postgresCodec(element)
-  if (codec === null) return null
+function arrayCodec(type: ColumnType, modes: DebeziumModes): ValueCodec | null {
+  const element = elementOf(type)
+  const codec = element === null ? null : postgresCodec(element, { ...modes, unknown: false })
+  if (codec === null) return modes.unknown ? unknownCodec(type, modes) : null
   const json = elementJson(codec)
   return text((value) => arrayJson(parseArray(value), json))
+}
+
+/** The element of an array that Debezium writes as one; null: it leaves the column out. */
+export function elementOf({ element }: ColumnType): ColumnType | null {
+  return element === null || element.domain !== null || UNSUPPORTED_ELEMENTS.has(element.base) ? null : element
 }
 
 function elementJson(codec: ValueCodec): (value: string) => string {
@@ -228,13 +205,21 @@ function arrayJson(array: ArrayText, json: (value: string) => string): string {
 }
 
 /** Debezium's stand-in for a value that was not sent because it did not change (TOAST). */
-export function unavailableJson(type: ColumnType): string {
+export function unavailableJson(type: ColumnType, modes: DebeziumModes = LINE_MODES): string {
   const placeholder = Buffer.from(UNAVAILABLE)
-  if (type.kind === 'bytes') return `"${placeholder.toString('base64')}"`
-  if (type.kind === 'hstore') return JSON.stringify(`{${UNAVAILABLE_JSON}:${UNAVAILABLE_JSON}}`)
+  if (type.kind === 'bytes' || isUnknown(type, modes)) return binaryJson(placeholder, modes.binary)
+  if (type.kind === 'hstore') {
+    const map = `{${UNAVAILABLE_JSON}:${UNAVAILABLE_JSON}}`
+    return modes.hstore === 'json' ? JSON.stringify(map) : map
+  }
   if (type.kind !== 'array') return UNAVAILABLE_JSON
   const numbers = ['int16', 'int32', 'int64', 'date'].includes(type.element?.kind ?? '')
   return numbers ? JSON.stringify([...placeholder]) : `[${UNAVAILABLE_JSON}]`
+}
+
+/** Written as bytes only because unknown types are asked for. */
+export function isUnknown(type: ColumnType, modes: DebeziumModes): boolean {
+  return modes.unknown && postgresCodec(type, { ...modes, unknown: false }) === null
 }
 
 /** JSON of one value outside a row: defaults of columns that a key-only before image lacks. */

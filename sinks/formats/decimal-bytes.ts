@@ -2,8 +2,9 @@
  * Decimal text to Kafka Connect's Decimal: the unscaled value as big-endian two's complement bytes, in base64. Values
  * of up to 15 digits go through doubles, which hold them exactly; longer ones through BigInt.
  */
-import type { PutText } from './row-compiler.js'
+
 import { unreadable } from './unreadable.js'
+import type { PutText } from './value-codec.js'
 
 const BASE64 = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
 /** Every integer of so many digits is exact in a double. */

@@ -2,18 +2,11 @@
  * Events as bytes: one JSON value a line, no tombstones. A format is compiled once for each version of a table's
  * schema and then runs over whole batches; this file holds what all formats share.
  */
-import {
-  type Change,
-  type ChangeBatch,
-  keyOf,
-  keyText,
-  type Origin,
-  type Row,
-  type TableSchema,
-} from '../../core/model.js'
+import type { Change, ChangeBatch, Origin, TableSchema } from '../../core/model.js'
 import type { PackedRows, PackedValues } from '../../core/packed-rows.js'
 import { ByteWriter } from './byte-writer.js'
 import { debeziumEncoder } from './debezium-json.js'
+import { eventsOf } from './message-events.js'
 import { productVersion } from './product-version.js'
 import { rowEncoder } from './row-json.js'
 
@@ -132,7 +125,7 @@ function writeRows(
   batch: RowsBatch,
   marked: boolean,
 ): { events: number; ends: Uint32Array | null } {
-  const changes = eventsOf(batch)
+  const { changes } = eventsOf(batch, batch.schema.key)
   const ends = marked ? new Uint32Array(changes.length) : null
   let text = ''
   let written = 0
@@ -166,30 +159,4 @@ function writePacked(
     if (ends !== null) ends[i] = writer.length
   }
   return { events: count, ends }
-}
-
-/** The batch's changes; updates that bring an old row are looked at closer. */
-function eventsOf({ changes, schema }: RowsBatch): readonly Change[] {
-  const isPlain = ({ op, before }: Change) => op !== 'u' || before === null
-  return changes.every(isPlain)
-    ? changes
-    : changes.flatMap((change) => (isPlain(change) ? change : splitUpdate(schema, change)))
-}
-
-/** A key change leaves as `d` of the old key and `c` of the new. Values that only the old row brought are filled in. */
-function splitUpdate(schema: TableSchema, change: Change): readonly Change[] {
-  const before = change.before!
-  const after = filled(change.after!, before)
-  const moved = schema.key.some((i) => before[i] !== undefined && after[i] !== before[i])
-  // Identity is enough for text; values that are objects (plain dialect) need their content compared.
-  if (!moved || keyText(keyOf(schema, before)) === keyText(keyOf(schema, after))) return [{ ...change, after }]
-  return [
-    { op: 'd', before, after: null, at: change.at },
-    { op: 'c', before: null, after, at: change.at },
-  ]
-}
-
-function filled(after: Row, before: Row): Row {
-  if (!after.includes(undefined)) return after
-  return after.map((value, i) => (value === undefined ? before[i] : value))
 }

@@ -4,7 +4,7 @@
  * several times as much. Names and constants enter the source only as numbers, so nothing that a table is called can
  * become code.
  */
-import type { Row, Value } from '../../core/model.js'
+import type { Row } from '../../core/model.js'
 import type { PackedValues } from '../../core/packed-rows.js'
 import {
   type ByteWriter,
@@ -15,25 +15,7 @@ import {
   OVERSHOOT_BYTES,
   putUtf8,
 } from './byte-writer.js'
-
-/** How one column's values become JSON. */
-export type ValueCodec =
-  /** The text is a JSON value already: digits. */
-  | { readonly form: 'raw' }
-  /** The text becomes a JSON string. */
-  | { readonly form: 'text' }
-  /** A function makes the JSON value. */
-  | { readonly form: 'call'; readonly json: (value: NonNullable<Value>) => string }
-  /** `put` writes text values of the usual form and answers -1 for others, which `json` does. */
-  | { readonly form: 'put'; readonly put: PutText; readonly json: (value: NonNullable<Value>) => string }
-
-/**
- * Writes a JSON value of at most PUT_BYTES_MAX bytes at `at` and returns where it ends, or -1 for a text whose form it
- * does not know. The text is the `length` bytes of `source` at `from`.
- */
-export type PutText = (bytes: Buffer, at: number, source: Buffer, from: number, length: number) => number
-
-export const PUT_BYTES_MAX = 64
+import { PUT_BYTES_MAX, type ValueCodec } from './value-codec.js'
 
 export const SKIP: unique symbol = Symbol('skip')
 

@@ -4,31 +4,36 @@
  */
 import { TidemarkError } from '../../core/errors.js'
 import type { Column, ColumnType, TableSchema, Value } from '../../core/model.js'
+import type { ByteWriter } from './byte-writer.js'
 import { isoText } from './calendar.js'
 import { putIsoDate, putLocalTimestamp, zonedTimestampPut } from './calendar-bytes.js'
-import { BOOL, FLOAT, fast, numberJson } from './debezium-postgres.js'
+import { BOOL, FLOAT, numberJson } from './debezium-postgres.js'
 import type { LineEncoder } from './format.js'
 import { quoteText } from './json-text.js'
 import { type ArrayText, moneyDecimal, parseArray, parseHstore } from './postgres-text.js'
-import { compileRow, type Field, SKIP, type ValueCodec } from './row-compiler.js'
+import { compileRow, type Field, SKIP } from './row-compiler.js'
+import { fast, type ValueCodec } from './value-codec.js'
 
-/** Closing brace and newline. */
-const LINE_END_BYTES_MAX = 2
 const RESERVED = new Set(['__op', '__table', '__unchanged'])
 
-export function rowEncoder(schema: TableSchema): LineEncoder {
+/** How each column's values are written. */
+export function rowCodecs({ dialect, columns }: TableSchema): ValueCodec[] {
+  return columns.map(({ type }) => (dialect === 'postgres' ? postgresCodec : plainCodec)(type))
+}
+
+/** `newline`: rows are lines. */
+export function rowEncoder(schema: TableSchema, newline = true): LineEncoder {
   const taken = schema.columns.find(({ name }) => RESERVED.has(name))
   if (taken !== undefined) throw reserved(schema, taken)
-  const codecOf = schema.dialect === 'postgres' ? postgresCodec : plainCodec
-  const fields = schema.columns.map(
-    ({ name, type }, index): Field => ({
-      name,
-      index,
-      codec: codecOf(type),
-      unsent: SKIP,
-    }),
-  )
-  const rows = compileRow(fields, { leadingComma: true, slack: LINE_END_BYTES_MAX })
+  const codecs = rowCodecs(schema)
+  const fields = schema.columns.map(({ name }, index): Field => ({ name, index, codec: codecs[index]!, unsent: SKIP }))
+  const tail = newline ? 2 : 1
+  const close = (writer: ByteWriter, at: number): void => {
+    writer.bytes[at] = 125
+    if (newline) writer.bytes[at + 1] = 10
+    writer.length = at + tail
+  }
+  const rows = compileRow(fields, { leadingComma: true, slack: tail })
   const heads = new Map(
     (['r', 'c', 'u', 'd', 't'] as const).map((op) => [op, `{"__op":"${op}","__table":${JSON.stringify(schema.id)}`]),
   )
@@ -40,19 +45,15 @@ export function rowEncoder(schema: TableSchema): LineEncoder {
       let end = rows.write(writer, start, op === 'd' ? before! : after!)
       const skipped = rows.takeSkipped()
       // A delete carries what the source sent of the old row, which says nothing about change.
-      if (skipped !== '' && op !== 'd') end = writer.put(end, `,"__unchanged":[${skipped}]`, LINE_END_BYTES_MAX)
-      writer.bytes[end] = 125
-      writer.bytes[end + 1] = 10
-      writer.length = end + 2
+      if (skipped !== '' && op !== 'd') end = writer.put(end, `,"__unchanged":[${skipped}]`, tail)
+      close(writer, end)
     },
     packed(writer, values, base) {
       const end = rows.packed(writer, writer.put(writer.length, heads.get('r')!, 0), values, base)
-      writer.bytes[end] = 125
-      writer.bytes[end + 1] = 10
-      writer.length = end + 2
+      close(writer, end)
     },
     truncate(writer) {
-      writer.length = writer.put(writer.length, `${heads.get('t')}}\n`, 0)
+      close(writer, writer.put(writer.length, heads.get('t')!, tail))
     },
   }
 }

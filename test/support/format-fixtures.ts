@@ -14,7 +14,7 @@ export interface Envelope {
   readonly ts_ns: unknown
 }
 
-const FIXTURE = new URL('../fixtures/debezium/postgres.jsonl', import.meta.url)
+const FIXTURE = new URL('../fixtures/debezium/postgres-messages.jsonl', import.meta.url)
 const LONG_CHARS = 200
 
 /** Integers that a double cannot hold become text, so that the last digits count. */
@@ -23,7 +23,11 @@ export function parseExact(line: string): Envelope {
 }
 
 export function recorded(): Envelope[] {
-  return readFileSync(FIXTURE, 'utf8').trim().split('\n').map(parseExact)
+  return readFileSync(FIXTURE, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => parseExact(line) as unknown as { topic: string; value: Envelope | null })
+    .flatMap(({ topic, value }) => (topic.startsWith('s.public.') && value !== null ? [value] : []))
 }
 
 export function recordedOf(table: string, op: string): Envelope[] {

@@ -15,6 +15,7 @@ interface TypeOptions {
   readonly length?: number
   readonly element?: ColumnType
   readonly domain?: string
+  readonly labels?: readonly string[]
 }
 
 export function columnType(kind: TypeKind, base: string, options: TypeOptions = {}): ColumnType {
@@ -26,7 +27,7 @@ export function columnType(kind: TypeKind, base: string, options: TypeOptions = 
     scale: options.scale ?? null,
     length: options.length ?? null,
     element: options.element ?? null,
-    labels: null,
+    labels: options.labels ?? null,
     domain: options.domain ?? null,
   }
 }
@@ -53,6 +54,8 @@ export function table(name: string, columns: readonly Column[], options: Partial
 
 const t = columnType
 const list = (element: ColumnType) => t('array', `_${element.base}`, { element })
+
+const MOOD = t('enum', 'mood', { labels: ['sad', 'ok', 'happy'] })
 
 const TYPES: readonly (readonly [string, ColumnType])[] = [
   ['id', t('int32', 'int4')],
@@ -87,8 +90,8 @@ const TYPES: readonly (readonly [string, ColumnType])[] = [
   ['c_text_arr', list(t('string', 'text'))],
   ['c_num_arr', list(t('decimal', 'numeric', { precision: 8, scale: 2 }))],
   ['c_date_arr', list(t('date', 'date'))],
-  ['c_enum', t('enum', 'mood')],
-  ['c_enum_arr', list(t('enum', 'mood'))],
+  ['c_enum', MOOD],
+  ['c_enum_arr', list(MOOD)],
   ['c_money', t('money', 'money')],
   ['c_point', t('point', 'point')],
   ['c_box', t('other', 'box')],
@@ -111,7 +114,7 @@ const TYPES: readonly (readonly [string, ColumnType])[] = [
 
 export function typesTable(name: string, options: { readonly generated: boolean }): TableSchema {
   return table(name, [
-    ...TYPES.map(([label, type]) => column(label, type)),
+    ...TYPES.map(([label, type], i) => column(label, type, { nullable: i > 0 })),
     column('c_ltree_like', t('string', 'text'), { defaultValue: 'dflt' }),
     column('c_notnull_default', t('int32', 'int4'), { nullable: false, defaultValue: '7' }),
     ...(options.generated ? [column('c_gen', t('int32', 'int4'), { generated: true })] : []),

@@ -1,0 +1,37 @@
+/** What a message format can be asked for. sinks/message-format.ts makes it from a sink's options. */
+import type { TableSchema } from '../../core/model.js'
+import { DEFAULT_MODES, type DebeziumModes } from './debezium-modes.js'
+import type { HeaderOptions } from './message-headers.js'
+
+export const MESSAGE_FORMAT_NAMES = ['debezium-json', 'row-json'] as const
+export type MessageFormatName = (typeof MESSAGE_FORMAT_NAMES)[number]
+
+export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
+  readonly name: MessageFormatName
+  /** The topic prefix; Debezium's `source.name`. */
+  readonly logicalName: string
+  /** Debezium's `source.connector`; by default what the schema's dialect suggests. */
+  readonly connector?: string
+  /** Milliseconds since 1970, for the time of processing. Read once a batch. */
+  readonly clock?: () => number
+  readonly runId?: string
+  /** A delete is followed by a message without a value. */
+  readonly tombstones: boolean
+  readonly modes: DebeziumModes
+  /** Positions of other key columns than the table's own; null: its own. */
+  readonly keyColumns?: (schema: TableSchema) => readonly number[] | null
+}
+
+/** What Debezium does unless told otherwise. */
+export function defaultMessageOptions(name: MessageFormatName, logicalName: string): MessageFormatOptions {
+  return {
+    name,
+    logicalName,
+    tombstones: true,
+    modes: DEFAULT_MODES,
+    contextHeaders: name === 'debezium-json',
+    tableIdHeaders: false,
+    tableIdDatabase: false,
+    fixedHeaders: [],
+  }
+}

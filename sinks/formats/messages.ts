@@ -1,0 +1,116 @@
+/**
+ * Messages with keys, values, headers and tombstones, for sinks that carry messages. Formats are compiled once for each
+ * version of a table's schema, like the line formats, whose writers make the values.
+ */
+import { randomUUID } from 'node:crypto'
+import type { ChangeBatch, TableSchema } from '../../core/model.js'
+import type { PackedRows } from '../../core/packed-rows.js'
+import { type Headers, KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
+import { eventsOf } from './message-events.js'
+import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './message-headers.js'
+import type { MessageFormatOptions } from './message-options.js'
+import { compileTable, type TableEncoder } from './message-tables.js'
+
+export { type Headers, type HeaderValue, KEY_NULL, type Messages, VALUE_NULL } from './message-buffers.js'
+
+export interface MessageFormat {
+  readonly name: string
+  encode(batch: ChangeBatch): Messages
+}
+
+/** Compiled tables kept at most; schemas beyond it (endless DDL) are compiled again (I8). */
+const TABLES_MAX = 4_096
+/** Values are gathered until they are this long: few calls, and the copy still lies in the processor's cache. */
+const GATHERED_CHARS_MAX = 8 * 1024
+
+type RowsBatch = Extract<ChangeBatch, { kind: 'rows' }>
+
+export function createMessageFormat(given: MessageFormatOptions): MessageFormat {
+  const options = { ...given, runId: given.runId ?? randomUUID() }
+  const clock = options.clock ?? Date.now
+  const out = new MessageBuffers()
+  const tables = new Map<string, TableEncoder>()
+
+  const tableOf = (schema: TableSchema): TableEncoder => {
+    const known = tables.get(schema.fingerprint)
+    if (known !== undefined) return known
+    if (tables.size >= TABLES_MAX) tables.clear()
+    const table = compileTable(schema, options)
+    tables.set(schema.fingerprint, table)
+    return table
+  }
+
+  return {
+    name: options.name,
+    encode(batch) {
+      const table = tableOf(batch.schema)
+      table.value.begin(batch.origin, clock())
+      out.begin(table.headers)
+      if (batch.kind === 'truncate') {
+        out.reserve(1)
+        table.value.truncate(out.value, batch.at)
+        out.push(KEY_NULL)
+      } else if (batch.packed === undefined) writeRows(out, table, batch, options.tombstones)
+      else writePacked(out, table, batch, batch.packed)
+      return out
+    },
+  }
+}
+
+function writePacked(out: MessageBuffers, { key, value }: TableEncoder, batch: RowsBatch, packed: PackedRows): void {
+  const { count } = packed
+  const at = batch.origin.kind === 'snapshot' ? Number(batch.origin.at) : 0
+  const values = packed.values()
+  const perRow = 2 * batch.schema.columns.length
+  const flags = key === null ? KEY_NULL : 0
+  out.reserve(count)
+  for (let i = 0; i < count; i++) {
+    value.packed(out.value, values, i * perRow, at)
+    if (key !== null) key.packed(out.key, values, i * perRow)
+    out.push(flags)
+  }
+}
+
+function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, tombstones: boolean): void {
+  const { key, value } = table
+  const { changes, moved } = eventsOf(batch, table.keyColumns)
+  const flags = key === null ? KEY_NULL : 0
+  let text = ''
+  let keyText = ''
+  let written = 0
+  /** The delete of the key change that is being written. */
+  let leaving = -1
+  for (let i = 0; i < changes.length; i++) {
+    const change = changes[i]!
+    text = value.gather(text, change)
+    if (key !== null) keyText = key.gather(keyText, change)
+    if (text.length + keyText.length < GATHERED_CHARS_MAX && i + 1 < changes.length) continue
+    out.value.load(text)
+    out.key.load(keyText)
+    out.reserve(2 * (i + 1 - written))
+    text = ''
+    keyText = ''
+    for (; written <= i; written++) {
+      const next = changes[written]!
+      value.line(out.value, next)
+      if (key !== null) key.write(out.key, next)
+      const message = out.count
+      out.push(flags)
+      if (moved?.has(written)) leaving = message
+      else if (leaving >= 0) {
+        markMove(out, table.headers, leaving, message, tombstones)
+        leaving = -1
+      }
+      if (next.op === 'd' && tombstones) out.tombstone()
+    }
+  }
+}
+
+/** The delete and its tombstone name the new key, the insert the old one. */
+function markMove(out: MessageBuffers, base: Headers, from: number, to: number, tombstones: boolean): void {
+  const set = out.headers.length
+  out.headers.push([[NEW_KEY_HEADER, out.keyOf(to)], ...base], [[OLD_KEY_HEADER, out.keyOf(from)], ...base])
+  out.setHeaders(from, set)
+  if (tombstones) out.setHeaders(from + 1, set)
+  out.setHeaders(to, set + 1)
+}
