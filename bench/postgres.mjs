@@ -106,10 +106,12 @@ async function snapshot() {
   fill()
   psql('vacuum analyze t')
   const floor = []
+  const bare = []
   const found = { blackhole: [], file: [] }
   for (let i = 0; i < runs; i++) {
     const seconds = await timed('psql', ['-X', '-d', urlOf(database), '-c', 'copy t to stdout', '-o', '/dev/null'])
     floor.push(rows / seconds)
+    bare.push(bareLoop())
     for (const kind of ['blackhole', 'file']) {
       found[kind].push(await sync(pipeline(`snap_${kind}_${i}`, sinkOf(kind, `snap_${i}`)), '--once'))
       drop(`snap_${kind}_${i}`)
@@ -117,7 +119,19 @@ async function snapshot() {
   }
   console.log(`\nSnapshot of ${rows} rows x 10 columns into Debezium envelopes (median of ${runs})`)
   console.log(`${'floor: COPY to /dev/null'.padEnd(28)} ${k(median(floor))} rows/s   (${floor.map(k).join(' ')})`)
+  console.log(
+    `${'a bare loop on one thread'.padEnd(28)} ${k(median(bare))} rows/s   ${(median(bare) / median(floor)).toFixed(2)} x floor   (${bare.map(k).join(' ')})`,
+  )
   for (const kind of Object.keys(found)) show(`tidemark -> ${kind}`, found[kind], median(floor))
+}
+
+/** Rows/s of the loop in bare-loop.mjs, its start not counted. */
+function bareLoop() {
+  const script = fileURLToPath(new URL('bare-loop.mjs', import.meta.url))
+  const args = [process.execPath, script, urlOf(database)]
+  const [program, ...rest] = pinned ? [pinned[0], ...pinned[1], ...args] : args
+  const { rows: done, seconds } = JSON.parse(execFileSync(program, rest, { encoding: 'utf8' }))
+  return done / seconds
 }
 
 const drop = (name) =>

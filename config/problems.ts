@@ -31,6 +31,8 @@ export class ConfigError extends TidemarkError {
 /** Words that people use for an option that has another name here. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {
   host: 'hostname',
+  brokers: 'properties.bootstrap.servers',
+  'bootstrap.servers': 'properties.bootstrap.servers',
   user: 'username',
   pass: 'password',
   db: 'database',

@@ -143,6 +143,8 @@ function refuse(
   return left
 }
 
+const CLIENT_PROPERTIES = 'properties.'
+
 function dropWithoutEffect(
   given: Record<string, unknown>,
   block: string,
@@ -154,6 +156,15 @@ function dropWithoutEffect(
     if (!(option in left) || owned.includes(option)) continue
     delete left[option]
     if (option !== 'name') warnings.push(`${block}.${option} has no effect: ${why}`)
+  }
+  // Settings of the client that Flink would run with, where the connector maps those that mean something here.
+  if (!owned.some((name) => name.startsWith(CLIENT_PROPERTIES))) return left
+  for (const option of Object.keys(left)) {
+    if (!option.startsWith(CLIENT_PROPERTIES) || owned.includes(option)) continue
+    const meant = closest(option, owned)
+    if (meant !== null) continue
+    delete left[option]
+    warnings.push(`${block}.${option} has no effect: it belongs to the Java client`)
   }
   return left
 }

@@ -7,7 +7,7 @@
 
 import type { Finding } from '../core/define.js'
 
-const SECRET_OPTION = /(^|[.\-_])(password|passphrase|passwd|token|secret)$/i
+const SECRET_OPTION = /(^|[.\-_])(password|passphrase|passwd|token|secret|jaas\.config|keystore\.key)$/i
 const NAMING_OPTIONS = new Set([
   ...['type', 'name', 'hostname', 'port', 'username', 'database', 'schema', 'path', 'state', 'parallelism'],
   ...['tables', 'tables.exclude', 'slot.name', 'source-table', 'sink-table', 'description', 'scan.startup.mode'],
@@ -31,7 +31,7 @@ export class Secrets {
   /** Call for every option's text; `interpolated` are the parts that came from outside the file. */
   learn(option: string, text: string, interpolated: readonly string[]): void {
     if (isSecretOption(option)) this.add(text)
-    for (const password of urlPasswords(text)) this.add(password)
+    for (const password of [...urlPasswords(text), ...jaasPasswords(option, text)]) this.add(password)
     if (!NAMING_OPTIONS.has(option)) for (const part of interpolated) this.add(part)
   }
 
@@ -89,6 +89,14 @@ function urlPasswords(text: string): string[] {
   if (user) found.push(user[1]!)
   for (const match of text.matchAll(/[?&](?:ssl)?password=([^&#]*)/gi)) found.push(match[1]!)
   return found.flatMap((password) => [password, decoded(password)])
+}
+
+/** The password inside a Java login: `...LoginModule required username="u" password="p";`. */
+function jaasPasswords(option: string, text: string): string[] {
+  if (!option.endsWith('jaas.config')) return []
+  return [...text.matchAll(/password\s*=\s*(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s;]+))/gi)].map(
+    ([, double, single, bare]) => double?.replace(/\\(.)/g, '$1') ?? single ?? bare ?? '',
+  )
 }
 
 function decoded(text: string): string {

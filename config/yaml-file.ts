@@ -127,8 +127,8 @@ export class YamlFile {
   }
 
   #scalar(node: Scalar, path: Path, key: Place, place: Place): unknown {
-    const { value } = node
     const option = lastName(path)
+    const value = placeholders(option, node.value)
     const plain = node.type === 'PLAIN' ? (node.source ?? null) : null
     if (typeof value !== 'string') {
       this.#remember(path, key, place, plain, false)
@@ -222,4 +222,10 @@ function syntaxMessage(code: string, message: string): string {
     default:
       return `YAML: ${message}`
   }
+}
+
+/** Templates have placeholders of their own, which users also write as `${table}`; variables there are in upper case. */
+function placeholders(option: string, value: unknown): unknown {
+  const isTemplate = option.endsWith('.template') && typeof value === 'string'
+  return isTemplate ? value.replace(/\$\{([a-z]+)\}/g, '{$1}') : value
 }

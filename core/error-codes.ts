@@ -152,6 +152,11 @@ export const ERROR_CODES = {
     exit: 3,
     when: 'The broker refused the user, the password or the token, or does not offer the mechanism.',
   },
+  'kafka.checkpoint_topic': {
+    exit: 3,
+    when: "The pipeline's checkpoint topic has the wrong shape, belongs to another pipeline, or holds what nobody understands.",
+  },
+  'kafka.claim_check': { exit: 1, when: 'The value of a large record could not be written to its file.' },
   'kafka.connection': { exit: 3, when: 'No broker can be reached, or an address cannot be understood.' },
   'kafka.epoch_refused': {
     exit: 1,
@@ -162,6 +167,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'Records or a commit were sent and Kafka did not say in time what became of them; a restart reads it back.',
   },
+  'kafka.partitions_changed': {
+    exit: 3,
+    when: 'A topic has another number of partitions than before, so that keys would move.',
+  },
   'kafka.permission': { exit: 3, when: 'The user lacks an ACL; the message names what for.' },
   'kafka.record_too_large': { exit: 1, when: 'A single record is larger than max.message.bytes of its topic.' },
   'kafka.refused': { exit: 3, when: 'Kafka refused a request; its own words are passed on.' },
@@ -170,6 +179,11 @@ export const ERROR_CODES = {
     when: 'Kafka refused records; the transaction is given up and what it held is sent again.',
   },
   'kafka.tls': { exit: 3, when: 'The TLS handshake failed: the certificate of the broker or ours was refused.' },
+  'kafka.tls_options': { exit: 2, when: 'A certificate or key for TLS cannot be read.' },
+  'kafka.topic_collision': {
+    exit: 2,
+    when: 'Two tables would go to one topic only because of characters that Kafka does not allow.',
+  },
   'kafka.topic_missing': { exit: 3, when: 'A topic does not exist.' },
   'kafka.transaction_aborted': { exit: 1, when: 'A transaction was given up before its commit.' },
   'kafka.transaction_hanging': {

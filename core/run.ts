@@ -328,6 +328,7 @@ export class PipelineRun {
         else if (open.length > 0) await ask(this.#source, open, { signal })
         else break
       }
+      if (this.#sink.commitsBeforeTruncate && batch.items.some(({ kind }) => kind === 'truncate')) this.#want()
       this.#changed(merger.log(batch))
       await this.#out.room()
       // I8: held events wait for their rows, so the log waits too; their reads are cut short to hurry.

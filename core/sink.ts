@@ -20,6 +20,8 @@ export interface SinkTraits {
   readonly startsUnrecorded?: boolean
   /** Commit at the latest after this many bytes of batches; absent: only time and idleness count. */
   readonly commitBytesMax?: number
+  /** What lies before a truncate is committed first where it can be: the target keeps no order between the two. */
+  readonly commitsBeforeTruncate?: boolean
   /** A source transaction that takes longer to write than this is committed in parts: the target ends what stays open. */
   readonly commitMsMax?: number
 }

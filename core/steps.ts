@@ -34,6 +34,12 @@ export const STEPS = [
   'pg-sink.applied',
   'pg-sink.before-commit',
   'pg-sink.committed',
+  // kafka sink
+  'kafka.fenced',
+  'kafka.claimed',
+  'kafka.before-send',
+  'kafka.sent',
+  'kafka.committed',
 ] as const
 
 export type StepName = (typeof STEPS)[number]

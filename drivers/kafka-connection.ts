@@ -33,6 +33,8 @@ export interface KafkaTls {
   readonly passphrase?: string | undefined
   readonly serverName?: string | undefined
   readonly rejectUnauthorized: boolean
+  /** False: whatever name the certificate has is accepted. */
+  readonly verifyName?: boolean | undefined
 }
 
 export type KafkaSasl =
@@ -282,13 +284,14 @@ function rawOptions(address: string, options: KafkaOptions, opened: (socket: Soc
 function openSocket(host: string, port: number, tls: KafkaOptions['tls'], onConnect: () => void): Socket {
   const settings = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
   if (!tls) return connectPlain(settings, onConnect)
-  const { ca, cert, key, passphrase, serverName, rejectUnauthorized } = tls
+  const { ca, cert, key, passphrase, serverName, rejectUnauthorized, verifyName = true } = tls
   return connectTls(
     {
       ...settings,
       // An address is no server name.
       servername: serverName ?? (isIP(host) ? '' : host),
       rejectUnauthorized,
+      ...(verifyName ? {} : { checkServerIdentity: () => undefined }),
       ...(ca === undefined ? {} : { ca }),
       ...(cert === undefined ? {} : { cert }),
       ...(key === undefined ? {} : { key }),

@@ -5,6 +5,7 @@
  */
 import { crc32c } from '@node-rs/crc32'
 import { assert } from '../core/errors.js'
+import { PackBuffers } from './kafka-pack-buffers.js'
 
 export const BATCH_HEADER_BYTES = 61
 /** From the attributes to the end of the header: what the checksum covers before the records. */
@@ -32,18 +33,20 @@ export class PackWriter {
   readonly topic: string
   readonly partition: number
   readonly #capacity: number
+  readonly #buffers: PackBuffers
   #buffer: Buffer
   #at = 0
   #count = 0
   #first = 0
   #max = 0
 
-  /** `capacityBytes` is a guess; the buffer grows where a record needs it. */
-  constructor(topic: string, partition: number, capacityBytes: number) {
+  /** `capacityBytes` is a guess; the buffer grows where a record needs it. `buffers`: where those of sent packs come back to. */
+  constructor(topic: string, partition: number, capacityBytes: number, buffers = new PackBuffers(0)) {
     this.topic = topic
     this.partition = partition
     this.#capacity = capacityBytes
-    this.#buffer = Buffer.allocUnsafeSlow(capacityBytes)
+    this.#buffers = buffers
+    this.#buffer = buffers.take(capacityBytes)
   }
 
   get count(): number {
@@ -113,7 +116,7 @@ export class PackWriter {
       firstTimestamp: this.#first,
       maxTimestamp: this.#max,
     }
-    this.#buffer = Buffer.allocUnsafeSlow(this.#capacity)
+    this.#buffer = this.#buffers.take(this.#capacity)
     this.#at = 0
     this.#count = 0
     return pack
@@ -121,8 +124,9 @@ export class PackWriter {
 
   #grow(length: number): void {
     const needed = this.#at + length + RECORD_OVERHEAD_BYTES_MAX
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, needed))
+    const larger = this.#buffers.take(Math.max(this.#buffer.length * 2, needed))
     this.#buffer.copy(larger, 0, 0, this.#at)
+    this.#buffers.give(this.#buffer)
     this.#buffer = larger
   }
 }

@@ -23,6 +23,17 @@ export async function prepare(packs: readonly Pack[], limits: Limits): Promise<R
   return ready.flat()
 }
 
+/** False: the pack holds a record that its topic does not take by any means. */
+export async function fits(pack: Pack, limits: Limits): Promise<boolean> {
+  try {
+    await prepare([pack], limits)
+    return true
+  } catch (error) {
+    if (error instanceof RecordTooLarge) return false
+    throw error
+  }
+}
+
 async function fit(pack: Pack, limits: Limits): Promise<ReadyBatch[]> {
   const { compression, compressionLevel, maxMessageBytes } = limits
   const body = await compress(compression, pack.records, compressionLevel)

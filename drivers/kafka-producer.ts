@@ -39,6 +39,8 @@ export interface ProducerOptions extends Limits {
   readonly transactionalId: string | null
   /** Kafka aborts a transaction that is open for longer. */
   readonly transactionTimeoutMs: number
+  /** Go on as this producer of before, which fails with `sink.fenced` when another process has taken the id over since. */
+  readonly resume?: ProducerIdentity | undefined
   /** Tests begin near the end of the sequence numbers. */
   readonly firstSequence?: number | undefined
 }
@@ -81,11 +83,15 @@ export class KafkaProducer {
     )
   }
 
-  /** Plain InitProducerId: fences every older owner of the id and ends its open transaction. Once, at a process's start. */
+  /**
+   * Plain InitProducerId, which fences every older owner of the id: once, at a process's start. With `resume` it cannot fence
+   * a successor. Both end the transaction that was left open.
+   */
   static async open(cluster: KafkaCluster, options: ProducerOptions, { signal }: Abortable): Promise<KafkaProducer> {
-    const producer = new KafkaProducer(cluster.nodes, options, NO_PRODUCER)
+    const own = options.resume ?? NO_PRODUCER
+    const producer = new KafkaProducer(cluster.nodes, options, own)
     try {
-      await producer.#initialise(NO_PRODUCER, signal)
+      await producer.#initialise(own, signal)
       return producer
     } catch (error) {
       await producer.close()

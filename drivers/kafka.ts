@@ -24,10 +24,15 @@ import { abortable, Busy, repeat } from './kafka-retry.js'
 export type { Compression } from './kafka-compression.js'
 export type { KafkaOptions, KafkaSasl, KafkaTls } from './kafka-connection.js'
 export { type Pack, PackWriter, packHeaders } from './kafka-pack.js'
+export { PackBuffers } from './kafka-pack-buffers.js'
+export { fits } from './kafka-prepare.js'
 export { KafkaProducer, type ProducerOptions } from './kafka-producer.js'
 export type { KafkaRecord, TailBatch }
 
 const CREATE_TIMEOUT_MS = 30_000
+const INIT_PRODUCER_ID = 22
+/** The first with the producer's own id and epoch. */
+const OWNED_VERSION = 3
 
 export interface TopicShape {
   readonly partitions: number
@@ -167,6 +172,12 @@ export class KafkaCluster {
   /** The same without end. */
   tail(topic: string, partition: number, from: bigint, options: Abortable): AsyncIterable<TailBatch> {
     return new PartitionReader(this.nodes, { topic, partition }).tail(from, options)
+  }
+
+  /** Whether the brokers have transactions, with owners that can be told apart. */
+  async transactional({ signal }: Abortable): Promise<boolean> {
+    const link = await this.nodes.any('control', { signal })
+    return link.speaks(INIT_PRODUCER_ID, OWNED_VERSION)
   }
 
   async close(): Promise<void> {

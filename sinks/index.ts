@@ -2,6 +2,7 @@
 import type { SinkDefinition } from '../core/define.js'
 import { blackholeSink } from './blackhole.js'
 import { fileSink } from './file/index.js'
+import { kafkaSink } from './kafka/index.js'
 import { memorySinkDefinition } from './memory.js'
 import { postgresSink } from './postgres/index.js'
 import { stdoutSink } from './stdout.js'
@@ -12,4 +13,5 @@ export const SINKS = [
   memorySinkDefinition,
   fileSink,
   postgresSink,
+  kafkaSink,
 ] as unknown as readonly SinkDefinition<unknown>[]

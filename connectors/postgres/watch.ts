@@ -48,7 +48,11 @@ export class TableWatch {
   readonly #tables: readonly Captured[]
   readonly #known = new Map<TableId, TableTag>()
   readonly #texts = new WeakMap<TableTag, string>()
-  readonly #pending = new Map<TableId, Pending>()
+  /**
+   * The first look and the last, in this order: a later one does not put off what the first has seen, or a run that is
+   * caught up would end before it is judged.
+   */
+  readonly #pending = new Map<TableId, readonly [first: Pending] | readonly [first: Pending, last: Pending]>()
   /** Tables that are gone, so that it is said once. */
   readonly #gone = new Set<TableId>()
   /** Where the last look at all tables is judged. */
@@ -75,7 +79,7 @@ export class TableWatch {
   /** The name that a column had when it was known last, where it has another one now. */
   formerName(id: TableId, name: string): string | undefined {
     const known = this.#known.get(id)
-    const now = this.#pending.get(id)?.seen?.tag
+    const now = this.#now(id)
     if (!known || !now) return undefined
     const place = Object.keys(now.names).find((n) => now.names[n] === name)
     const former = place === undefined ? undefined : known.names[place]
@@ -85,7 +89,7 @@ export class TableWatch {
   /** The column of this name was there when the table was known last, maybe under another one. */
   knew(id: TableId, name: string): boolean {
     const known = this.#known.get(id)
-    const names = (this.#pending.get(id)?.seen?.tag ?? known)?.names ?? {}
+    const names = (this.#now(id) ?? known)?.names ?? {}
     return Object.keys(names).some((place) => names[place] === name && known?.names[place] !== undefined)
   }
 
@@ -96,7 +100,7 @@ export class TableWatch {
   filled(id: TableId, name: string, missing: string | undefined): string | null | undefined {
     const known = this.#known.get(id)
     if (known === undefined || this.#o.ignoreRewrites) return undefined
-    const now = this.#pending.get(id)?.seen?.tag ?? known
+    const now = this.#now(id) ?? known
     const place = Object.keys(now.names).find((n) => now.names[n] === name)
     // A column that the last look did not see is newer than that.
     if (place === undefined) return missing
@@ -115,7 +119,7 @@ export class TableWatch {
   async resume(known: ReadonlyMap<TableId, string | null>): Promise<void> {
     for (const [id, text] of known) if (text !== null) this.#known.set(id, JSON.parse(text) as TableTag)
     await this.look()
-    for (const [id, { seen }] of this.#pending) {
+    for (const [id, [{ seen }]] of this.#pending) {
       const before = this.#known.get(id)
       if (seen === null) continue
       if (before === undefined) {
@@ -161,7 +165,7 @@ export class TableWatch {
   async lookAt(id: TableId): Promise<void> {
     await this.#read(this.#tables.filter((table) => table.id === id))
     const before = this.#known.get(id)
-    const now = this.#pending.get(id)?.seen?.tag
+    const now = this.#now(id)
     if (!before || !now) return
     this.#sameTable(id, before, now)
     const moved = nameChange(id, before, now)
@@ -173,7 +177,9 @@ export class TableWatch {
     const { at, tables: found } = await this.#reader.read(tables)
     for (const { id } of tables) {
       const seen = await this.#asked(id, found.get(id) ?? null)
-      if ((this.#pending.get(id)?.turn ?? 0) < turn) this.#pending.set(id, { at, turn, seen })
+      const [first, last = first] = this.#pending.get(id) ?? []
+      if ((last?.turn ?? 0) > turn) continue
+      this.#pending.set(id, first === undefined ? [{ at, turn, seen }] : [first, { at, turn, seen }])
     }
     return at
   }
@@ -197,16 +203,27 @@ export class TableWatch {
       }
     }
     const reached = (at: bigint) => ordinal >= at - 1n
-    for (const [id, { at, seen }] of this.#pending) {
-      if (!reached(at)) continue
-      this.#pending.delete(id)
-      if (seen !== null) this.#judge(id, seen)
-      else if (!this.#gone.has(id)) {
-        this.#gone.add(id)
-        this.#o.note(`table ${id} was dropped; what was copied of it stays`)
-      }
+    for (const [id, looks] of this.#pending) {
+      const left = looks.filter(({ at }) => !reached(at))
+      if (left.length === looks.length) continue
+      if (left[0] === undefined) this.#pending.delete(id)
+      else this.#pending.set(id, [left[0]])
+      for (const look of looks) if (!left.includes(look)) this.#pass(id, look)
     }
     if (this.#looked !== null && reached(this.#looked)) this.#looked = null
+  }
+
+  #pass(id: TableId, { seen }: Pending): void {
+    if (seen !== null) this.#judge(id, seen)
+    else if (!this.#gone.has(id)) {
+      this.#gone.add(id)
+      this.#o.note(`table ${id} was dropped; what was copied of it stays`)
+    }
+  }
+
+  /** As it was seen last, where the log has yet to come to that. */
+  #now(id: TableId): TableTag | undefined {
+    return this.#pending.get(id)?.at(-1)?.seen?.tag
   }
 
   #judge(id: TableId, now: SeenTable): void {

@@ -12,8 +12,10 @@ import { createWriterTable, startWriter } from '../support/writer.js'
 const KEYS = 6_000
 const REACHED_MS_MAX = 30_000
 
+const SINK_STEPS = { postgres: 'pg-sink.', file: 'file.', kafka: 'kafka.' }
+
 const steps = (sink: 'postgres' | 'file') =>
-  STEPS.filter((name) => !name.startsWith(sink === 'postgres' ? 'file.' : 'pg-sink.'))
+  STEPS.filter((name) => Object.entries(SINK_STEPS).every(([other, own]) => other === sink || !name.startsWith(own)))
 
 /** Reached only by a start without a table that the checkpoint has. */
 const REMOVES = 'start.removed-forgotten'

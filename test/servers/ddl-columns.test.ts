@@ -1,6 +1,10 @@
 /** Columns that are not what a copy took them for: other ones under their names, rewritten, of a type that is gone. */
 import t from 'tap'
+import { TableWatch } from '../../connectors/postgres/watch.js'
+import { type Position, tableId } from '../../core/model.js'
+import { connectPg, parseLsn, pgOptionsFromUrl } from '../../drivers/postgres.js'
 import { copied, goesOn, ROWS, same, stops } from '../support/ddl.js'
+import { createDatabase } from '../support/postgres.js'
 import { runTidemark, startTidemark } from '../support/process.js'
 
 const IGNORE = ['--set', 'source.table.rewrites=ignore']
@@ -136,4 +140,38 @@ t.test('what changes no copied value goes on', async (t) => {
   await copy.source.query(`${ROWS.replace('1, 20', '21, 30')}`)
   await goesOn(t, copy)
   await same(t, copy)
+})
+
+t.test('a rewrite that was seen is judged where it was seen, whatever is looked at later', async (t) => {
+  const db = await createDatabase(t)
+  await db.query('create table x (id int primary key, v bigint); create publication p for table x')
+  const connect = () =>
+    connectPg(
+      { ...pgOptionsFromUrl(db.url, 'url'), applicationName: 'watch' },
+      { signal: new AbortController().signal },
+    )
+  const connection = await connect()
+  t.teardown(() => connection.close())
+  const [[oid]] = (await connection.query(`select 'public.x'::regclass::oid::text`)) as [[string]]
+  const id = tableId('public', 'x')
+  const captured = { oid: Number(oid), id, namespace: 'public', name: 'x' }
+  const watch = new TableWatch(connection, [captured], {
+    version: Number((await connection.query('show server_version_num'))[0]![0]),
+    publication: 'p',
+    without: [],
+    ignoreRewrites: false,
+    ignorePartitions: false,
+    connect,
+    note: () => {},
+  })
+  await watch.begin()
+  await db.query('insert into x values (1, 1); alter table x alter v type int using v * 10')
+  await watch.look()
+  const [[seenAt]] = (await connection.query('select pg_current_wal_insert_lsn()::text')) as [[string]]
+  await db.query('insert into x select i, i from generate_series(2, 500) i')
+  await watch.lookAt(id)
+  const passed = (ordinal: bigint) =>
+    watch.passed({ items: [], position: '' as Position, ordinal, midTransaction: false, bytes: 0 })
+  passed(0n)
+  t.throws(() => passed(parseLsn(seenAt)), { code: 'postgres.rewritten' })
 })

@@ -1,0 +1,185 @@
+/**
+ * The pipeline's own topic: one partition, compacted, newest record of each key counts. `claim` says who owns the
+ * pipeline, `checkpoint` holds the state or says in which records its parts are. Nothing here is ever a tombstone:
+ * an absent key must mean that it was never written.
+ */
+import { createHash } from 'node:crypto'
+import { TidemarkError } from '../../core/errors.js'
+import { type KafkaCluster, type Pack, PackWriter } from '../../drivers/kafka.js'
+import { readableConfig } from './readable-config.js'
+
+const VERSION = 1
+const CLAIM = 'claim'
+const CHECKPOINT = 'checkpoint'
+/** A longer checkpoint is cut into records of this many bytes. */
+const PART_BYTES_MAX = 400_000
+/** Room in a batch for everything beside the part. */
+const OVERHEAD_BYTES = 2_048
+/** Small segments are compacted soon, so that a start has little to read. */
+const CONFIG = {
+  'cleanup.policy': 'compact',
+  'segment.bytes': String(16 * 1024 * 1024),
+  'segment.ms': String(3_600_000),
+  'min.cleanable.dirty.ratio': '0.05',
+  'delete.retention.ms': '60000',
+}
+
+export interface SavedState {
+  readonly claim: string | null
+  readonly checkpoint: string | null
+  /** Partitions of every topic when the checkpoint was made. */
+  readonly partitions: Readonly<Record<string, number>>
+  /** Which of two sets of part records the next long checkpoint may write over. */
+  readonly spare: 'a' | 'b'
+}
+
+interface Head {
+  readonly version: number
+  readonly pipeline: string
+  readonly partitions: Readonly<Record<string, number>>
+  /** null: the pipeline was dropped. */
+  readonly checkpoint?: string | null
+  readonly parts?: { readonly set: 'a' | 'b'; readonly count: number; readonly sha256: string }
+}
+
+type Options = { readonly signal: AbortSignal }
+
+export class CheckpointTopic {
+  readonly name: string
+  readonly #cluster: KafkaCluster
+  readonly #pipeline: string
+  #partBytes = PART_BYTES_MAX
+
+  constructor(cluster: KafkaCluster, name: string, pipeline: string) {
+    this.#cluster = cluster
+    this.name = name
+    this.#pipeline = pipeline
+  }
+
+  /** Largest record batch that the topic takes. */
+  maxMessageBytes = 0
+
+  /** Makes the topic if it does not exist; refuses one in which a checkpoint would not be safe. */
+  async ensure(replication: number, options: Options): Promise<void> {
+    const found = await this.#find(options)
+    if (found === null) {
+      await this.#cluster.createTopic(this.name, { partitions: 1, replication, config: CONFIG }, options)
+      await this.#find(options)
+    }
+    const problem = await this.problem(options)
+    if (problem !== null) throw new TidemarkError('kafka.checkpoint_topic', problem)
+  }
+
+  /** Why the topic cannot hold checkpoints; null: it can, or does not exist. */
+  async problem(options: Options): Promise<{ readonly message: string; readonly fix: string } | null> {
+    const found = await this.#find(options)
+    if (found === null) return null
+    if (found.partitions !== 1) {
+      return {
+        message: `checkpoint topic ${this.name} has ${found.partitions} partitions, it must have one`,
+        fix: 'Give checkpoint.topic another name; it is made when absent.',
+      }
+    }
+    const config = await readableConfig(this.#cluster, this.name, ['cleanup.policy', 'max.message.bytes'], options)
+    this.maxMessageBytes = Number(config['max.message.bytes'] ?? 0)
+    if (this.maxMessageBytes > 0) this.#partBytes = Math.min(PART_BYTES_MAX, this.maxMessageBytes - OVERHEAD_BYTES)
+    const policy = config['cleanup.policy']
+    if (policy === undefined || policy === 'compact') return null
+    return {
+      message: `checkpoint topic ${this.name} has cleanup.policy=${policy}, under which the checkpoint would be deleted`,
+      fix: `kafka-configs.sh --bootstrap-server HOST:PORT --alter --topic ${this.name} --add-config cleanup.policy=compact`,
+    }
+  }
+
+  async exists(options: Options): Promise<boolean> {
+    return (await this.#find(options)) !== null
+  }
+
+  claim(claim: string): Pack[] {
+    return [this.#pack(CLAIM, JSON.stringify({ version: VERSION, pipeline: this.#pipeline, claim }))]
+  }
+
+  /**
+   * The records of a checkpoint, null for a dropped pipeline. The last pack makes the others count; where nothing binds them together
+   * (at-least-once) they must be acknowledged before it is sent.
+   */
+  checkpoint(text: string | null, state: Pick<SavedState, 'partitions' | 'spare'>): Pack[] {
+    const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions: state.partitions }
+    const bytes = Buffer.from(text ?? '')
+    if (bytes.length <= this.#partBytes / 2)
+      return [this.#pack(CHECKPOINT, JSON.stringify({ ...head, checkpoint: text }))]
+    const packs: Pack[] = []
+    for (let from = 0; from < bytes.length; from += this.#partBytes) {
+      packs.push(this.#pack(`part/${state.spare}/${packs.length}`, bytes.subarray(from, from + this.#partBytes)))
+    }
+    const parts = { set: state.spare, count: packs.length, sha256: sha256(bytes) }
+    return [...packs, this.#pack(CHECKPOINT, JSON.stringify({ ...head, parts }))]
+  }
+
+  /** Reads what is committed below `until`. */
+  async read(until: bigint, options: Options & { readonly timeoutMs: number }): Promise<SavedState> {
+    const newest = new Map<string, Buffer>()
+    const from = await this.#cluster.startOffset(this.name, 0, options)
+    for await (const records of this.#cluster.readCommitted(this.name, 0, from, until, options)) {
+      for (const { key, value } of records) if (key !== null && value !== null) newest.set(key.toString(), value)
+    }
+    const claim = newest.get(CLAIM)
+    const head = this.#json<Head>(newest.get(CHECKPOINT))
+    return {
+      claim: this.#json<{ claim: string }>(claim)?.claim ?? null,
+      checkpoint: head === null ? null : (head.checkpoint ?? this.#joined(head, newest)),
+      partitions: head?.partitions ?? {},
+      spare: head?.parts?.set === 'a' ? 'b' : 'a',
+    }
+  }
+
+  #joined({ parts }: Head, newest: ReadonlyMap<string, Buffer>): string | null {
+    if (parts === undefined) return null
+    const found = Array.from({ length: parts.count }, (_, i) => newest.get(`part/${parts.set}/${i}`))
+    const bytes = Buffer.concat(found.filter((part) => part !== undefined))
+    if (sha256(bytes) !== parts.sha256) throw this.#damaged('the parts of the checkpoint do not fit together')
+    return bytes.toString('utf8')
+  }
+
+  #json<T extends object>(bytes: Buffer | undefined): T | null {
+    if (bytes === undefined) return null
+    let value: (T & { version?: unknown; pipeline?: unknown }) | null = null
+    try {
+      value = JSON.parse(bytes.toString('utf8'))
+    } catch {
+      throw this.#damaged('a record is not JSON')
+    }
+    if (typeof value?.version !== 'number') throw this.#damaged('a record has no version')
+    if (value.version > VERSION)
+      throw this.#damaged(`a record has version ${value.version}; this program reads ${VERSION}`)
+    if (value.pipeline === this.#pipeline) return value
+    throw new TidemarkError('kafka.checkpoint_topic', {
+      message: `checkpoint topic ${this.name} belongs to pipeline ${value.pipeline}`,
+      fix: 'Give this pipeline a topic of its own: sink.checkpoint.topic.',
+      at: 'sink.checkpoint.topic',
+    })
+  }
+
+  #damaged(why: string): TidemarkError {
+    return new TidemarkError('kafka.checkpoint_topic', {
+      message: `checkpoint topic ${this.name} cannot be understood: ${why}`,
+      fix: 'Give checkpoint.topic a topic that nobody else writes to, or run the version that wrote it.',
+    })
+  }
+
+  async #find(options: Options): Promise<{ readonly partitions: number } | null> {
+    return (await this.#cluster.topics([this.name], options)).get(this.name) ?? null
+  }
+
+  #pack(key: string, value: string | Buffer): Pack {
+    const keys = Buffer.from(key)
+    const values = Buffer.from(value)
+    const writer = new PackWriter(this.name, 0, keys.length + values.length + OVERHEAD_BYTES)
+    writer.append(Date.now(), keys, 0, keys.length, values, 0, values.length)
+    return writer.take()
+  }
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}

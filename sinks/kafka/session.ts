@@ -1,0 +1,245 @@
+/**
+ * One owner of a pipeline's transactions. Messages go into one open record batch per partition, batches to the brokers
+ * as they fill, and a commit closes the transaction with the checkpoint in it (I2). After any failure the session is
+ * over: the next one proves with its own producer id that it is still the owner, and reads back what was committed (I6).
+ */
+import { TidemarkError, toError } from '../../core/errors.js'
+import type { ChangeBatch, TableId, TableSchema } from '../../core/model.js'
+import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
+import type { Abortable } from '../../core/source.js'
+import { step } from '../../core/steps.js'
+import { KafkaCluster, KafkaProducer, type Pack } from '../../drivers/kafka.js'
+import type { MessageFormat } from '../formats/messages.js'
+import { BatchWriter } from './batch-writer.js'
+import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
+import { kafkaOptions } from './connection.js'
+import type { KafkaSettings } from './settings.js'
+import { TopicTargets } from './targets.js'
+
+/** Batches on their way to the brokers; write() waits while there are more. */
+const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** Full batches that wait for company before they are sent: one request for several partitions. */
+const SEND_BYTES = 1024 * 1024
+const REFUSED = 'refused'
+
+export class KafkaSession implements SinkSession {
+  readonly checkpoint: string | null
+  readonly #cluster: KafkaCluster
+  readonly #producer: KafkaProducer
+  readonly #topic: CheckpointTopic
+  readonly #settings: KafkaSettings
+  readonly #targets: TopicTargets
+  readonly #writer: BatchWriter
+  readonly #sends = new Set<Promise<void>>()
+  #inFlightBytes = 0
+  #spare: 'a' | 'b'
+  #failure: Error | null = null
+
+  private constructor(
+    parts: { cluster: KafkaCluster; producer: KafkaProducer; topic: CheckpointTopic; format: MessageFormat },
+    settings: KafkaSettings,
+    state: SavedState,
+  ) {
+    this.#cluster = parts.cluster
+    this.#producer = parts.producer
+    this.#topic = parts.topic
+    this.#settings = settings
+    this.checkpoint = state.checkpoint
+    this.#spare = state.spare
+    this.#targets = new TopicTargets(parts.cluster, settings, state.partitions)
+    this.#writer = new BatchWriter(parts.format, this.#targets, settings)
+  }
+
+  get claim(): string {
+    const claim = claimOf(this.#producer)
+    return this.#refused ? `${claim}/${REFUSED}` : claim
+  }
+
+  /** The brokers do not take our epoch any more: fenced, or only too slow. The next session finds out which. */
+  get #refused(): boolean {
+    return this.#failure instanceof TidemarkError && this.#failure.code === 'kafka.epoch_refused'
+  }
+
+  static async open(settings: KafkaSettings, format: MessageFormat, context: SinkOpenContext): Promise<KafkaSession> {
+    const { signal, lastClaim } = context
+    const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline), { signal })
+    return await closing(cluster, signal, async () => {
+      const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
+      await topic.ensure(settings.replication, { signal })
+      const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
+      const producer = await openProducer(cluster, settings, lastClaim, limits, signal)
+      if (lastClaim?.endsWith(REFUSED)) context.note(timedOut(settings))
+      step('kafka.fenced')
+      const state = await claimed(cluster, producer, topic, settings, signal)
+      step('kafka.claimed')
+      const session = new KafkaSession({ cluster, producer, topic, format }, settings, state)
+      session.#targets.limits = limits
+      return session
+    })
+  }
+
+  async prepare(
+    tables: readonly TableSchema[],
+    options: Abortable & { readonly first: ReadonlySet<TableId> },
+  ): Promise<void> {
+    await this.#guard(options.signal, () => this.#targets.prepare(tables, options))
+  }
+
+  async write(batches: readonly ChangeBatch[], { signal }: Abortable): Promise<readonly number[]> {
+    return await this.#guard(signal, async () => {
+      const sizes: number[] = []
+      for (const batch of batches) {
+        sizes.push(await this.#writer.write(batch))
+        if (this.#writer.readyBytes >= SEND_BYTES) await this.#send(this.#writer.takeReady())
+      }
+      return sizes
+    })
+  }
+
+  async commit(checkpoint: string, { signal }: Abortable): Promise<void> {
+    await this.#guard(signal, async () => {
+      await this.#writer.settle()
+      const { partitions } = this.#targets
+      const packs = this.#topic.checkpoint(checkpoint, { partitions, spare: this.#spare })
+      if (packs.length > 1) this.#spare = this.#spare === 'a' ? 'b' : 'a'
+      step('kafka.before-send')
+      if (this.#settings.exactlyOnce) await this.#commitTransaction(packs)
+      else await this.#commitAfter(packs)
+      step('kafka.committed')
+    })
+  }
+
+  async #commitTransaction(packs: readonly Pack[]): Promise<void> {
+    await this.#send([...this.#writer.takeAll(), ...packs])
+    await Promise.all(this.#sends)
+    step('kafka.sent')
+    await this.#producer.commit()
+  }
+
+  /** at-least-once: the checkpoint may exist only when what it speaks of does. */
+  async #commitAfter(packs: readonly Pack[]): Promise<void> {
+    await this.#send([...this.#writer.takeAll(), ...packs.slice(0, -1)])
+    await Promise.all(this.#sends)
+    step('kafka.sent')
+    await this.#producer.send(packs.slice(-1))
+  }
+
+  async close(): Promise<void> {
+    this.#failure ??= new Error('the session is closed')
+    await this.#producer.close().catch(() => {})
+    await this.#cluster.close().catch(() => {})
+    await Promise.allSettled(this.#sends)
+  }
+
+  /** Starts sending; waits only while too much is under way (I8). */
+  async #send(packs: readonly Pack[]): Promise<void> {
+    if (packs.length > 0) {
+      const bytes = packs.reduce((sum, { records }) => sum + records.length, 0)
+      this.#inFlightBytes += bytes
+      const sent: Promise<void> = this.#producer.send(packs).then(
+        () => {
+          this.#inFlightBytes -= bytes
+          for (const { records } of packs) this.#targets.buffers.give(records)
+          this.#sends.delete(sent)
+        },
+        (thrown) => {
+          this.#failure ??= toError(thrown)
+          throw thrown
+        },
+      )
+      // Whoever awaits next reports it.
+      sent.catch(() => {})
+      this.#sends.add(sent)
+    }
+    while (this.#inFlightBytes > IN_FLIGHT_BYTES_MAX) await Promise.race(this.#sends)
+  }
+
+  /** Nothing follows a failure: a transaction that lost a part must never be committed. */
+  async #guard<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    if (this.#failure !== null) throw this.#failure
+    try {
+      return await closing(this.#cluster, signal, work, false)
+    } catch (thrown) {
+      this.#failure ??= toError(thrown)
+      throw this.#failure
+    }
+  }
+}
+
+function timedOut({ transactionTimeoutMs }: KafkaSettings): string {
+  return `nobody else has the transactional id: the brokers ended our transaction because it was open for longer than properties.transaction.timeout.ms (${transactionTimeoutMs})`
+}
+
+function claimOf(producer: KafkaProducer): string {
+  return `${producer.producerId}/${producer.epoch}`
+}
+
+async function openProducer(
+  cluster: KafkaCluster,
+  settings: KafkaSettings,
+  lastClaim: string | undefined,
+  limits: ReadonlyMap<string, number>,
+  signal: AbortSignal,
+): Promise<KafkaProducer> {
+  const [producerId, epoch] = (lastClaim ?? '').split('/')
+  return await KafkaProducer.open(
+    cluster,
+    {
+      transactionalId: settings.exactlyOnce ? settings.transactionalId : null,
+      transactionTimeoutMs: settings.transactionTimeoutMs,
+      compression: settings.options['properties.compression.type'],
+      maxMessageBytes: (topic) => limits.get(topic) || settings.maxMessageBytesDefault,
+      // A process that slept must not take the pipeline back from its successor.
+      ...(settings.exactlyOnce && producerId && epoch
+        ? { resume: { producerId: BigInt(producerId), epoch: Number(epoch) } }
+        : {}),
+    },
+    { signal },
+  )
+}
+
+/**
+ * I6: the claim's own commit waits for what the coordinator still had to finish, and everything below the end that is read after it is
+ * decided once the reader's position has reached that end.
+ */
+async function claimed(
+  cluster: KafkaCluster,
+  producer: KafkaProducer,
+  topic: CheckpointTopic,
+  settings: KafkaSettings,
+  signal: AbortSignal,
+): Promise<SavedState> {
+  const claim = claimOf(producer)
+  await producer.send(topic.claim(claim))
+  if (settings.exactlyOnce) await producer.commit()
+  const until = await cluster.endOffset(topic.name, 0, 'uncommitted', { signal })
+  const state = await topic.read(until, { signal, timeoutMs: settings.options['checkpoint.read.timeout'] })
+  if (state.claim !== claim && settings.exactlyOnce) {
+    throw new TidemarkError('sink.fenced', {
+      message: `another process has taken over pipeline ${settings.pipeline}: it owns ${state.claim}, this process ${claim}`,
+      fix: 'Stop one of the processes, or give one of them another pipeline.name.',
+    })
+  }
+  return state
+}
+
+/** An abort closes the connections, which ends whatever waits for a broker; so does a failure where `always` says so. */
+async function closing<T>(
+  cluster: KafkaCluster,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+  always = true,
+): Promise<T> {
+  signal.throwIfAborted()
+  const abort = () => void cluster.close().catch(() => {})
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await work()
+  } catch (thrown) {
+    if (always) await cluster.close().catch(() => {})
+    signal.throwIfAborted()
+    throw thrown
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
