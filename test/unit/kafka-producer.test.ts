@@ -205,6 +205,15 @@ function queueOf(options: { firstSequence?: number; retryMs?: number; transactio
   return { cluster, queue, send, places }
 }
 
+/** Partitions pipeline once the first batch of an epoch is in the log: one record for each, acknowledged. */
+async function warm({ cluster, send }: ReturnType<typeof queueOf>, ...partitions: number[]): Promise<void> {
+  const sent = send(...partitions.map((partition) => packOf(partition, 1)))
+  await settle()
+  await cluster.requests[0]!.answer()
+  await sent
+  cluster.requests.length = 0
+}
+
 /** How a send ended, as a word, without waiting for it. */
 function follow(sent: Promise<void>): { state: string } {
   const followed = { state: 'under way' }
@@ -220,7 +229,9 @@ function follow(sent: Promise<void>): { state: string } {
 }
 
 t.test('a repetition is the same bytes, and later batches of the partition wait behind it', async (t) => {
-  const { cluster, send, places } = queueOf()
+  const fresh = queueOf()
+  await warm(fresh, 0, 1)
+  const { cluster, send, places } = fresh
   const sent = ['one', 'two', 'three'].map(() => follow(send(packOf(0, 4), packOf(1, 2))))
   await settle()
   t.equal(cluster.requests.length, 3)
@@ -234,16 +245,16 @@ t.test('a repetition is the same bytes, and later batches of the partition wait 
     [places(0), places(1), places(2)],
     [
       [
-        [0, 0],
-        [1, 0],
+        [0, 1],
+        [1, 1],
       ],
       [
-        [0, 4],
-        [1, 2],
+        [0, 5],
+        [1, 3],
       ],
       [
-        [0, 8],
-        [1, 4],
+        [0, 9],
+        [1, 5],
       ],
     ],
   )
@@ -254,17 +265,17 @@ t.test('a repetition is the same bytes, and later batches of the partition wait 
   await second!.answer({ 0: KafkaCode.outOfOrderSequence })
   await third!.answer({ 0: KafkaCode.outOfOrderSequence })
   t.equal(cluster.requests.length, 4)
-  t.same(places(3), [[0, 0]], 'the first one alone')
+  t.same(places(3), [[0, 1]], 'the first one alone')
   t.ok(cluster.requests[3]!.batches[0]!.bytes.equals(first!.batches[0]!.bytes))
   t.ok(cluster.refreshed > 0, 'leaders were asked for')
   await cluster.requests[3]!.answer()
   t.equal(sent[0]!.state, 'done')
   t.equal(sent[1]!.state, 'under way')
   await settle()
-  t.same(places(4), [[0, 4]])
+  t.same(places(4), [[0, 5]])
   t.ok(cluster.requests[4]!.batches[0]!.bytes.equals(second!.batches[0]!.bytes))
   await cluster.requests[4]!.answer()
-  t.same(places(5), [[0, 8]])
+  t.same(places(5), [[0, 9]])
   await cluster.requests[5]!.answer()
   t.same(
     sent.map(({ state }) => state),
@@ -273,16 +284,18 @@ t.test('a repetition is the same bytes, and later batches of the partition wait 
 })
 
 t.test('the answer to the first of several equal batches is lost', async (t) => {
-  const { cluster, send, places } = queueOf()
+  const fresh = queueOf()
+  await warm(fresh, 0)
+  const { cluster, send, places } = fresh
   const sent = [1, 2, 3].map(() => follow(send(packOf(0, 5))))
   await settle()
   for (const request of cluster.requests.slice(0, 3)) await request.lose()
   await settle()
-  t.same([places(3), cluster.requests.length], [[[0, 0]], 4])
+  t.same([places(3), cluster.requests.length], [[[0, 1]], 4])
   await cluster.requests[3]!.answer({}, { offset: 0n })
   for (const [index, sequence] of [
-    [4, 5],
-    [5, 10],
+    [4, 6],
+    [5, 11],
   ] as const) {
     t.same(places(index), [[0, sequence]])
     await cluster.requests[index]!.answer()
@@ -290,6 +303,22 @@ t.test('the answer to the first of several equal batches is lost', async (t) => 
   t.same(
     sent.map(({ state }) => state),
     ['done', 'done', 'done'],
+  )
+})
+
+t.test('the first batch of an epoch goes alone: a partition takes any sequence for its first', async (t) => {
+  const { cluster, send, places } = queueOf()
+  const sent = [1, 2].map(() => follow(send(packOf(0, 5))))
+  await settle()
+  t.equal(cluster.requests.length, 1)
+  await cluster.requests[0]!.answer({ 0: KafkaCode.notLeaderOrFollower })
+  t.same([places(1), cluster.requests.length], [[[0, 0]], 2])
+  await cluster.requests[1]!.answer()
+  t.same(places(2), [[0, 5]])
+  await cluster.requests[2]!.answer()
+  t.same(
+    sent.map(({ state }) => state),
+    ['done', 'done'],
   )
 })
 
@@ -348,17 +377,19 @@ t.test('the set that is answered is the set that was sent', async (t) => {
 })
 
 t.test('one pack of a partition in a request, at most so many requests under way', async (t) => {
-  const { cluster, send, places } = queueOf()
+  const fresh = queueOf()
+  await warm(fresh, 0, 1)
+  const { cluster, send, places } = fresh
   const sent = follow(send(...Array.from({ length: IN_FLIGHT_MAX + 5 }, () => packOf(0, 1)), packOf(1, 1)))
   await settle()
   t.same(places(0), [
-    [0, 0],
-    [1, 0],
+    [0, 1],
+    [1, 1],
   ])
-  t.same(places(1), [[0, 1]])
+  t.same(places(1), [[0, 2]])
   t.ok(cluster.requests.length >= 2 && cluster.requests.length <= IN_FLIGHT_MAX, `${cluster.requests.length} under way`)
   for (let i = 0; i < cluster.requests.length; i++) {
-    t.equal(cluster.requests[i]!.batches[0]!.sequence, i)
+    t.equal(cluster.requests[i]!.batches[0]!.sequence, i + 1)
     await cluster.requests[i]!.answer()
   }
   t.equal(cluster.requests.length, IN_FLIGHT_MAX + 5)
@@ -366,7 +397,9 @@ t.test('one pack of a partition in a request, at most so many requests under way
 })
 
 t.test('nothing goes to a new leader while the old one has not answered', async (t) => {
-  const { cluster, send, places } = queueOf()
+  const fresh = queueOf()
+  await warm(fresh, 0, 1)
+  const { cluster, send, places } = fresh
   const sent = [follow(send(packOf(0, 1))), follow(send(packOf(1, 1)))]
   await settle()
   cluster.leaders.set('a-0', 2)
@@ -374,10 +407,10 @@ t.test('nothing goes to a new leader while the old one has not answered', async 
   await settle()
   t.equal(cluster.requests.length, 2)
   await cluster.requests[0]!.answer({ 0: KafkaCode.notLeaderOrFollower })
-  t.same([cluster.requests[2]!.node, places(2)], [2, [[0, 0]]])
+  t.same([cluster.requests[2]!.node, places(2)], [2, [[0, 1]]])
   await cluster.requests[2]!.answer()
   await settle()
-  t.same([cluster.requests[3]!.node, places(3)], [2, [[0, 1]]])
+  t.same([cluster.requests[3]!.node, places(3)], [2, [[0, 2]]])
   await cluster.requests[1]!.answer()
   await cluster.requests[3]!.answer()
   t.same(
@@ -387,7 +420,9 @@ t.test('nothing goes to a new leader while the old one has not answered', async 
 })
 
 t.test('sequences of batches near the end', async (t) => {
-  const { cluster, send, places } = queueOf({ firstSequence: 2 ** 31 - 6 })
+  const fresh = queueOf({ firstSequence: 2 ** 31 - 7 })
+  await warm(fresh, 0)
+  const { cluster, send, places } = fresh
   const sent = follow(send(packOf(0, 4), packOf(0, 4), packOf(0, 4)))
   await settle()
   t.same([places(0), places(1), places(2)], [[[0, 2 ** 31 - 6]], [[0, 2 ** 31 - 2]], [[0, 2]]])
