@@ -49,14 +49,13 @@ export type KafkaSasl =
 interface RawConnection {
   readonly socket: Socket
   readonly requestQueue: {
-    readonly inflight: ReadonlyMap<number, unknown>
+    readonly inflight: Map<number, unknown>
     push(request: {
       entry: object
       expectResponse: boolean
       requestTimeout: number | null
       sendRequest: () => void
     }): void
-    rejectAll(error: Error): void
     destroy(): void
   }
   connect(): Promise<unknown>
@@ -98,6 +97,7 @@ export class Link {
   readonly #raw: RawConnection
   #versions: ReadonlyMap<number, readonly [min: number, max: number]> = new Map()
   #lost = false
+  readonly #asked = new Set<(error: Error) => void>()
 
   private constructor(address: string, raw: RawConnection, options: KafkaOptions) {
     this.address = address
@@ -194,15 +194,12 @@ export class Link {
    */
   request(api: Api, body: readonly Buffer[], timeoutMs = 0): Promise<Buffer> {
     return new Promise<Buffer>((resolve, reject) => {
-      const lost = (thrown: unknown) => {
-        const error = toError(thrown)
-        this.close(error)
-        reject(new ConnectionLost(`${this.address}: ${error.message}`, { cause: error }))
-      }
-      if (this.#lost || !this.#raw.isConnected()) {
-        lost(new Error('the connection is closed'))
+      const fail = (error: Error) => reject(new ConnectionLost(`${this.address}: ${error.message}`, { cause: error }))
+      if (!this.alive) {
+        fail(new Error('the connection is closed'))
         return
       }
+      this.#asked.add(fail)
       const correlationId = this.#raw.nextCorrelationId()
       const parts = [header(api, correlationId, this.#options.clientId, body), ...body]
       const entry = {
@@ -210,8 +207,11 @@ export class Link {
         apiName: api.name,
         apiVersion: api.version,
         correlationId,
-        resolve: (answer: Answer) => resolve(answer.payload),
-        reject: lost,
+        resolve: (answer: Answer) => {
+          this.#asked.delete(fail)
+          resolve(answer.payload)
+        },
+        reject: (thrown: unknown) => this.close(toError(thrown)),
       }
       const sendRequest = () => {
         const { socket } = this.#raw
@@ -231,7 +231,10 @@ export class Link {
     const { socket, requestQueue } = this.#raw
     requestQueue.destroy()
     socket?.destroy()
-    requestQueue.rejectAll(why)
+    // kafkajs may be rejecting them one by one at this moment, and is not to be called into then.
+    requestQueue.inflight.clear()
+    for (const fail of this.#asked) fail(why)
+    this.#asked.clear()
   }
 }
 

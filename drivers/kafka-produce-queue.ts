@@ -1,7 +1,7 @@
 /**
  * Batches on their way to partitions. What is always true: a sequence is given to a batch once, when it is first sent,
  * and never to another (the broker drops a batch whose sequence it knows); a repetition is the same bytes; while a batch of a
- * partition is to be repeated, later ones of that partition wait; a batch is done only when an answer names its partition
+ * partition is to be repeated, or is the first of its epoch, later ones of that partition wait; a batch is done only when an answer names its partition
  * and an offset. The first thing that goes wrong for good ends the queue: its batches are rejected and it takes no more
  * until reset() gives it a new epoch.
  */
@@ -87,6 +87,8 @@ interface Destination extends TopicPartition {
   node: number
   /** The first one that waits was sent before. */
   repeating: boolean
+  /** A batch of this epoch is in the log. */
+  known: boolean
   added: boolean
   /** Since when nothing gets through. */
   stuckSince: number | null
@@ -175,6 +177,7 @@ export class ProduceQueue {
         flying: 0,
         node: -1,
         repeating: false,
+        known: false,
         added: false,
         stuckSince: null,
         stuckBy: null,
@@ -270,6 +273,9 @@ export class ProduceQueue {
     if (this.#options.transactionalId !== null && !to.added) return false
     if ((this.#requests.get(node) ?? 0) >= REQUESTS_MAX || (to.repeating && this.#refreshing)) return false
     if (to.flying === 0) return true
+    // A partition that knows nothing of this producer takes any sequence for its first: where it was no leader yet for
+    // batch 1, it would take batch 2 and refuse batch 1 for ever.
+    if (!to.known) return false
     // The same leader, so that the connection keeps them in order; nothing behind a batch that is to be repeated.
     return !to.repeating && to.node === node && to.flying < IN_FLIGHT_MAX
   }
@@ -363,6 +369,7 @@ export class ProduceQueue {
     // A call that was dropped meanwhile.
     if (index < 0) return
     to.batches.splice(index, 1)
+    to.known = true
     to.repeating = to.batches.some((each) => !each.flying && each.bytes !== null)
     to.stuckSince = null
     this.#pauses = new Pauses()

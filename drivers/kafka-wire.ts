@@ -16,22 +16,26 @@ export class WireWriter {
   }
 
   int8(value: number): this {
-    this.#buffer.writeInt8(value, this.#reserve(1))
+    const at = this.#reserve(1)
+    this.#buffer.writeInt8(value, at)
     return this
   }
 
   int16(value: number): this {
-    this.#buffer.writeInt16BE(value, this.#reserve(2))
+    const at = this.#reserve(2)
+    this.#buffer.writeInt16BE(value, at)
     return this
   }
 
   int32(value: number): this {
-    this.#buffer.writeInt32BE(value, this.#reserve(4))
+    const at = this.#reserve(4)
+    this.#buffer.writeInt32BE(value, at)
     return this
   }
 
   int64(value: bigint): this {
-    this.#buffer.writeBigInt64BE(value, this.#reserve(8))
+    const at = this.#reserve(8)
+    this.#buffer.writeBigInt64BE(value, at)
     return this
   }
 
@@ -40,17 +44,18 @@ export class WireWriter {
   }
 
   uuid(bytes: Buffer): this {
-    bytes.copy(this.#buffer, this.#reserve(16))
+    const at = this.#reserve(16)
+    bytes.copy(this.#buffer, at)
     return this
   }
 
   unsignedVarint(value: number): this {
     let rest = value
     while (rest > 0x7f) {
-      this.#buffer[this.#reserve(1)] = (rest & 0x7f) | 0x80
+      this.#byte((rest & 0x7f) | 0x80)
       rest >>>= 7
     }
-    this.#buffer[this.#reserve(1)] = rest
+    this.#byte(rest)
     return this
   }
 
@@ -59,7 +64,8 @@ export class WireWriter {
     const length = Buffer.byteLength(value)
     if (this.#flexible) this.unsignedVarint(length + 1)
     else this.int16(length)
-    this.#buffer.write(value, this.#reserve(length))
+    const at = this.#reserve(length)
+    this.#buffer.write(value, at)
     return this
   }
 
@@ -79,6 +85,12 @@ export class WireWriter {
     return this.#buffer.subarray(0, this.#at)
   }
 
+  #byte(value: number): void {
+    const at = this.#reserve(1)
+    this.#buffer[at] = value
+  }
+
+  /** May replace the buffer: to be called before it is looked at. */
   #reserve(bytes: number): number {
     const at = this.#at
     if (at + bytes > this.#buffer.length) {
