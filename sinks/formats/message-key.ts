@@ -14,6 +14,8 @@ export interface KeyWriter {
   /** Writes a change's key at the writer's end. */
   write(writer: ByteWriter, change: Change): void
   packed(writer: ByteWriter, values: PackedValues, base: number): void
+  /** The key without a schema around it, as headers hold it. */
+  bare(key: Buffer): Buffer
 }
 
 export interface KeyShape {
@@ -59,6 +61,7 @@ export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs
       const end = row.packed(writer, open(writer), values, base)
       writer.length = put(writer.bytes, end, tail)
     },
+    bare: (key) => key.subarray(head.length - 1, key.length - tail.length + 1),
   }
 }
 

@@ -18,6 +18,8 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   /** A delete is followed by a message without a value. */
   readonly tombstones: boolean
   readonly modes: DebeziumModes
+  /** Keys and values bring their Connect schemas. */
+  readonly includeSchema: boolean
   /** Positions of other key columns than the table's own; null: its own. */
   readonly keyColumns?: (schema: TableSchema) => readonly number[] | null
 }
@@ -29,6 +31,7 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
     logicalName,
     tombstones: true,
     modes: DEFAULT_MODES,
+    includeSchema: false,
     contextHeaders: name === 'debezium-json',
     tableIdHeaders: false,
     tableIdDatabase: false,

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import type { ChangeBatch, TableSchema } from '../../core/model.js'
 import type { PackedRows } from '../../core/packed-rows.js'
-import { type Headers, KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
+import { KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
 import { eventsOf } from './message-events.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './message-headers.js'
 import type { MessageFormatOptions } from './message-options.js'
@@ -98,7 +98,7 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, t
       out.push(flags)
       if (moved?.has(written)) leaving = message
       else if (leaving >= 0) {
-        markMove(out, table.headers, leaving, message, tombstones)
+        markMove(out, table, leaving, message, tombstones)
         leaving = -1
       }
       if (next.op === 'd' && tombstones) out.tombstone()
@@ -107,9 +107,16 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, t
 }
 
 /** The delete and its tombstone name the new key, the insert the old one. */
-function markMove(out: MessageBuffers, base: Headers, from: number, to: number, tombstones: boolean): void {
+function markMove(
+  out: MessageBuffers,
+  { headers, key }: TableEncoder,
+  from: number,
+  to: number,
+  tombstones: boolean,
+): void {
   const set = out.headers.length
-  out.headers.push([[NEW_KEY_HEADER, out.keyOf(to)], ...base], [[OLD_KEY_HEADER, out.keyOf(from)], ...base])
+  const bare = (message: number) => key!.bare(out.keyOf(message))
+  out.headers.push([[NEW_KEY_HEADER, bare(to)], ...headers], [[OLD_KEY_HEADER, bare(from)], ...headers])
   out.setHeaders(from, set)
   if (tombstones) out.setHeaders(from + 1, set)
   out.setHeaders(to, set + 1)
