@@ -25,14 +25,16 @@ export interface KeyShape {
   /** What stands behind the last: `}`. */
   readonly closing: string
   readonly codecs: readonly (ValueCodec | null)[]
+  /** Stands before each column's name. */
+  readonly prefix?: string
 }
 
-export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs }: KeyShape): KeyWriter {
+export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs, prefix = '' }: KeyShape): KeyWriter {
   const fields = columns.map((index) => {
     const { name } = schema.columns[index]!
     const codec = codecs[index]
     if (!codec) throw unsupported(schema, name)
-    return { name, index, codec, unsent: 'null' }
+    return { name: prefix + name, index, codec, unsent: 'null' }
   })
   // An update without its old row may have changed a column that is not of the table's own key.
   const foreign = columns.find((index) => !schema.key.includes(index)) ?? -1

@@ -3,7 +3,7 @@ import type { TableSchema } from '../../core/model.js'
 import { DEFAULT_MODES, type DebeziumModes } from './debezium-modes.js'
 import type { HeaderOptions } from './message-headers.js'
 
-export const MESSAGE_FORMAT_NAMES = ['debezium-json', 'row-json'] as const
+export const MESSAGE_FORMAT_NAMES = ['debezium-json', 'row-json', 'canal-json', 'maxwell-json', 'cloudevents'] as const
 export type MessageFormatName = (typeof MESSAGE_FORMAT_NAMES)[number]
 
 export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
@@ -15,6 +15,9 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   /** Milliseconds since 1970, for the time of processing. Read once a batch. */
   readonly clock?: () => number
   readonly runId?: string
+  /** The format as its inventor writes it, or as Flink CDC does: debezium-json, canal-json. */
+  readonly flavor: 'original' | 'flink'
+  readonly cloudEventsMode: 'structured' | 'binary'
   /** A delete is followed by a message without a value. */
   readonly tombstones: boolean
   readonly modes: DebeziumModes
@@ -29,12 +32,23 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
   return {
     name,
     logicalName,
-    tombstones: true,
+    flavor: 'original',
+    cloudEventsMode: 'structured',
+    tombstones: isUnwrapped(name) || isDebezium(name),
     modes: DEFAULT_MODES,
     includeSchema: false,
-    contextHeaders: name === 'debezium-json',
+    contextHeaders: isDebezium(name),
     tableIdHeaders: false,
     tableIdDatabase: false,
     fixedHeaders: [],
   }
+}
+
+/** Formats that consumers of Debezium know: its headers, its tombstones. */
+export function isDebezium(name: MessageFormatName): boolean {
+  return name === 'debezium-json' || name === 'cloudevents'
+}
+
+function isUnwrapped(name: MessageFormatName): boolean {
+  return name === 'row-json'
 }
