@@ -277,6 +277,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'A value does not have the form of its column type, so it cannot be written exactly.',
   },
+  'format.value_not_sent': {
+    exit: 1,
+    when: 'An update did not bring a value that it left alone, and the format has no way to say that.',
+  },
 } as const satisfies Record<string, CodeInfo>
 
 export type ErrorCode = keyof typeof ERROR_CODES

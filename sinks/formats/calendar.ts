@@ -151,3 +151,8 @@ export function isoDateText(text: string): string {
   const { year, month, day } = momentOf(text)
   return isoDate(daysOf(year, month, day))
 }
+
+/** Milliseconds since 1970 of microseconds. */
+export function floorMs(us: bigint): bigint {
+  return us >= 0n ? us / 1000n : (us - 999n) / 1000n
+}

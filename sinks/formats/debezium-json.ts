@@ -24,14 +24,21 @@ export function debeziumCodecs({ dialect, columns }: TableSchema, modes: Debeziu
   return columns.map(({ type }) => (dialect === 'postgres' ? postgresCodec : plainCodec)(type, modes))
 }
 
-export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): LineEncoder {
+/** Writers of new and of old rows. */
+export function debeziumRows(schema: TableSchema, options: DebeziumOptions): { present: RowWriter; old: RowWriter } {
   const modes = options.modes ?? LINE_MODES
   const codecs = debeziumCodecs(schema, modes)
   const compile = (unsent: (column: Column, codec: ValueCodec) => string): RowWriter =>
     compileRow(fieldsOf(schema, codecs, unsent), { leadingComma: false, slack: EMPTY_AFTER.length })
-  const present = compile(({ type }) => unavailableJson(type, modes))
-  // Under DEFAULT identity the old row has only its key: the rest is null, or the column's default where it has one.
-  const old = compile(options.absent ?? defaultJson)
+  return {
+    present: compile(({ type }) => unavailableJson(type, modes)),
+    // Under DEFAULT identity the old row has only its key: the rest is null, or the column's default where it has one.
+    old: compile(options.absent ?? defaultJson),
+  }
+}
+
+export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): LineEncoder {
+  const { present, old } = debeziumRows(schema, options)
   const source = sourceWriter(schema, options)
   const opened = (text: string) => Buffer.from(`${options.opening ?? ''}${text}`)
   const noBefore = opened('{"before":null,"after":{')

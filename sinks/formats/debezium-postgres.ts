@@ -141,7 +141,7 @@ export const BOOL = fast(
 )
 
 /** Little endian, and no longer than the highest set bit needs. */
-function bitsJson(value: string): string {
+export function bitsJson(value: string): string {
   const first = value.indexOf('1')
   const used = first < 0 ? 0 : value.length - first
   const bytes = Buffer.alloc(Math.ceil(used / 8))

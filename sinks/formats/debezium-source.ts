@@ -1,6 +1,7 @@
 /** What follows the rows in Debezium's envelope: `source`, `transaction`, the operation and the times. */
 import type { Change, Origin, TableSchema } from '../../core/model.js'
 import type { ByteWriter } from './byte-writer.js'
+import { floorMs } from './calendar.js'
 import { putUnsigned } from './calendar-bytes.js'
 
 export interface SourceOptions {
@@ -115,10 +116,6 @@ function tailOf(op: string, nowMs: number, transaction: string): string {
   return `,"xmin":null,"origin":null,"origin_lsn":null},"transaction":${transaction},"op":"${op}","ts_ms":${Math.floor(nowMs)},"ts_us":${us},"ts_ns":${us}000}`
 }
 
-function floorMs(us: bigint): bigint {
-  return us >= 0n ? us / 1000n : (us - 999n) / 1000n
-}
-
 function sourceConstants(schema: TableSchema, options: SourceOptions) {
   const text = JSON.stringify
   const connector = connectorName(schema, options.connector)
@@ -127,6 +124,12 @@ function sourceConstants(schema: TableSchema, options: SourceOptions) {
     database: `"db":${text(schema.database)},`,
     schema: `"schema":${text(schema.namespace)},"table":${text(schema.name)},`,
   }
+}
+
+/** The commit before this transaction and the event's place, as the JSON text that `sequence` holds. */
+export function sequenceOf(origin: Origin, at: number | bigint): string {
+  const previous = origin.kind === 'log' && origin.txn.previous !== 0n ? `"${origin.txn.previous}"` : 'null'
+  return `[${previous},"${at}"]`
 }
 
 export function connectorName({ dialect }: TableSchema, given: string | undefined): string {

@@ -11,7 +11,10 @@ const PLAIN_EXPONENT_MAX = 6
 /** JSON of a double: NaN and infinities are strings, as Connect's converter writes them. */
 export function doubleJson(value: number): string {
   if (!Number.isFinite(value)) return `"${value}"`
-  return value === 0 ? zero(value) : spell(value, value.toExponential())
+  if (value === 0) return zero(value)
+  const text = value.toExponential()
+  // Of two digits Java takes the nearest, where one would do: 4.9E-324.
+  return spell(text.includes('.') ? text : value.toExponential(1))
 }
 
 /** The same for a number that is a 32-bit float: fewer digits tell it from its neighbours. */
@@ -19,34 +22,58 @@ export function floatJson(given: number): string {
   const value = Math.fround(given)
   if (!Number.isFinite(value)) return `"${value}"`
   if (value === 0) return zero(value)
-  for (let digits = 0; digits < FLOAT_DIGITS_MAX; digits++) {
-    const text = value.toExponential(digits)
-    if (Math.fround(Number(text)) === value) return spell(value, text)
+  for (let digits = 1; digits < FLOAT_DIGITS_MAX; digits++) {
+    const found = floatDigits(value, digits)
+    if (found !== null) return spell(found)
   }
-  return spell(value, value.toExponential(FLOAT_DIGITS_MAX))
+  return spell(value.toExponential(FLOAT_DIGITS_MAX))
 }
 
 /** Digits after the first that every float needs at most. */
 const FLOAT_DIGITS_MAX = 8
+/** No float has more digits at all. */
+const EXACT_DIGITS = 100
+
+/** The nearest decimal with so many digits after the first that reads back as the float; of two, the even one. */
+function floatDigits(value: number, digits: number): string | null {
+  const nearest = value.toExponential(digits)
+  const [mantissa = '', exponent = ''] = nearest.split('e')
+  const whole = Number(mantissa.replace('.', ''))
+  const up = whole + Math.sign(whole)
+  const down = whole - Math.sign(whole)
+  const text = (units: number): string => `${units / 10 ** digits}e${exponent}`
+  const reads = (candidate: string): boolean => Math.fround(Number(candidate)) === value
+  if (!reads(nearest)) {
+    // Above a power of two the neighbour is twice as far away as below it.
+    return reads(text(up)) ? text(up) : reads(text(down)) ? text(down) : null
+  }
+  if (whole % 2 === 0) return nearest
+  return isTie(value, digits) && reads(text(down)) ? text(down) : nearest
+}
+
+/** The digits behind the given ones are exactly a half. */
+function isTie(value: number, digits: number): boolean {
+  const exact = value.toExponential(EXACT_DIGITS)
+  const point = exact.indexOf('.')
+  return /^50*$/.test(exact.slice(point + 1 + digits, exact.indexOf('e')))
+}
 
 function zero(value: number): string {
   return Object.is(value, -0) ? '-0.0' : '0.0'
 }
 
-/** `text` is in exponential form with the shortest digits. */
-function spell(value: number, text: string): string {
+/** Java's spelling of a number in exponential form. */
+function spell(text: string): string {
   const [mantissa = '', e = ''] = text.split('e')
   const exponent = Number(e)
-  const sign = value < 0 ? '-' : ''
-  let digits = mantissa.replace(/[-.]/g, '')
+  const sign = mantissa.startsWith('-') ? '-' : ''
+  const digits = mantissa.replace(/[-.]/g, '').replace(/(?<=\d)0+$/, '')
   if (exponent >= PLAIN_EXPONENT_MIN && exponent <= PLAIN_EXPONENT_MAX) {
     if (exponent < 0) return `${sign}0.${'0'.repeat(-exponent - 1)}${digits}`
     const whole = digits.slice(0, exponent + 1).padEnd(exponent + 1, '0')
     return `${sign}${whole}.${digits.slice(exponent + 1) || '0'}`
   }
-  // Of two digits Java takes the nearest, where one would do: 4.9E-324.
-  if (digits.length === 1) digits = value.toExponential(1).replace(/[-.]|e.*/g, '')
-  return `${sign}${digits[0]}.${digits.slice(1)}E${exponent}`
+  return `${sign}${digits[0]}.${digits.slice(1) || '0'}E${exponent}`
 }
 
 const POINT = 46

@@ -92,6 +92,13 @@ export class MessageBuffers implements Messages {
     if (this.headerOf[last] !== 0) this.setHeaders(last + 1, this.headerOf[last]!)
   }
 
+  /** Gives a message headers of its own, before those it has. */
+  addHeaders(message: number, headers: Headers): void {
+    const had = this.headerOf[message]!
+    this.setHeaders(message, this.headers.length)
+    this.headers.push([...headers, ...this.headers[had]!])
+  }
+
   setHeaders(message: number, set: number): void {
     this.headerOf[message] = set
     this.#marked = true

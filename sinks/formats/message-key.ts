@@ -14,6 +14,8 @@ export interface KeyWriter {
   /** Writes a change's key at the writer's end. */
   write(writer: ByteWriter, change: Change): void
   packed(writer: ByteWriter, values: PackedValues, base: number): void
+  /** The key without a schema around it, as headers hold it. */
+  bare(key: Buffer): Buffer
 }
 
 export interface KeyShape {
@@ -23,14 +25,16 @@ export interface KeyShape {
   /** What stands behind the last: `}`. */
   readonly closing: string
   readonly codecs: readonly (ValueCodec | null)[]
+  /** Stands before each column's name. */
+  readonly prefix?: string
 }
 
-export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs }: KeyShape): KeyWriter {
+export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs, prefix = '' }: KeyShape): KeyWriter {
   const fields = columns.map((index) => {
     const { name } = schema.columns[index]!
     const codec = codecs[index]
     if (!codec) throw unsupported(schema, name)
-    return { name, index, codec, unsent: 'null' }
+    return { name: prefix + name, index, codec, unsent: 'null' }
   })
   // An update without its old row may have changed a column that is not of the table's own key.
   const foreign = columns.find((index) => !schema.key.includes(index)) ?? -1
@@ -59,6 +63,7 @@ export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs
       const end = row.packed(writer, open(writer), values, base)
       writer.length = put(writer.bytes, end, tail)
     },
+    bare: (key) => key.subarray(head.length - 1, key.length - tail.length + 1),
   }
 }
 

@@ -3,7 +3,7 @@ import type { TableSchema } from '../../core/model.js'
 import { DEFAULT_MODES, type DebeziumModes } from './debezium-modes.js'
 import type { HeaderOptions } from './message-headers.js'
 
-export const MESSAGE_FORMAT_NAMES = ['debezium-json', 'row-json'] as const
+export const MESSAGE_FORMAT_NAMES = ['debezium-json', 'row-json', 'canal-json', 'maxwell-json', 'cloudevents'] as const
 export type MessageFormatName = (typeof MESSAGE_FORMAT_NAMES)[number]
 
 export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
@@ -15,9 +15,14 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   /** Milliseconds since 1970, for the time of processing. Read once a batch. */
   readonly clock?: () => number
   readonly runId?: string
+  /** The format as its inventor writes it, or as Flink CDC does: debezium-json, canal-json. */
+  readonly flavor: 'original' | 'flink'
+  readonly cloudEventsMode: 'structured' | 'binary'
   /** A delete is followed by a message without a value. */
   readonly tombstones: boolean
   readonly modes: DebeziumModes
+  /** Keys and values bring their Connect schemas. */
+  readonly includeSchema: boolean
   /** Positions of other key columns than the table's own; null: its own. */
   readonly keyColumns?: (schema: TableSchema) => readonly number[] | null
 }
@@ -27,11 +32,23 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
   return {
     name,
     logicalName,
-    tombstones: true,
+    flavor: 'original',
+    cloudEventsMode: 'structured',
+    tombstones: isUnwrapped(name) || isDebezium(name),
     modes: DEFAULT_MODES,
-    contextHeaders: name === 'debezium-json',
+    includeSchema: false,
+    contextHeaders: isDebezium(name),
     tableIdHeaders: false,
     tableIdDatabase: false,
     fixedHeaders: [],
   }
+}
+
+/** Formats that consumers of Debezium know: its headers, its tombstones. */
+export function isDebezium(name: MessageFormatName): boolean {
+  return name === 'debezium-json' || name === 'cloudevents'
+}
+
+function isUnwrapped(name: MessageFormatName): boolean {
+  return name === 'row-json'
 }

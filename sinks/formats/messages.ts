@@ -5,11 +5,14 @@
 import { randomUUID } from 'node:crypto'
 import type { ChangeBatch, TableSchema } from '../../core/model.js'
 import type { PackedRows } from '../../core/packed-rows.js'
+import { EventIds } from './event-ids.js'
 import { type Headers, KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
 import { eventsOf } from './message-events.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './message-headers.js'
+import type { KeyWriter } from './message-key.js'
 import type { MessageFormatOptions } from './message-options.js'
 import { compileTable, type TableEncoder } from './message-tables.js'
+import { TransactionCounter } from './transactions.js'
 
 export { type Headers, type HeaderValue, KEY_NULL, type Messages, VALUE_NULL } from './message-buffers.js'
 
@@ -26,7 +29,9 @@ const GATHERED_CHARS_MAX = 8 * 1024
 type RowsBatch = Extract<ChangeBatch, { kind: 'rows' }>
 
 export function createMessageFormat(given: MessageFormatOptions): MessageFormat {
-  const options = { ...given, runId: given.runId ?? randomUUID() }
+  const runId = given.runId ?? randomUUID()
+  const options = { ...given, runId, transactions: new TransactionCounter(), eventIds: new EventIds(runId) }
+  const marked = given.flavor !== 'flink' && given.name !== 'canal-json' && given.name !== 'maxwell-json'
   const clock = options.clock ?? Date.now
   const out = new MessageBuffers()
   const tables = new Map<string, TableEncoder>()
@@ -50,14 +55,20 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         out.reserve(1)
         table.value.truncate(out.value, batch.at)
         out.push(KEY_NULL)
-      } else if (batch.packed === undefined) writeRows(out, table, batch, options.tombstones)
+        if (table.eventHeaders !== undefined) out.addHeaders(0, table.eventHeaders())
+      } else if (batch.packed === undefined) writeRows(out, table, batch, { tombstones: options.tombstones, marked })
       else writePacked(out, table, batch, batch.packed)
       return out
     },
   }
 }
 
-function writePacked(out: MessageBuffers, { key, value }: TableEncoder, batch: RowsBatch, packed: PackedRows): void {
+function writePacked(
+  out: MessageBuffers,
+  { key, value, eventHeaders }: TableEncoder,
+  batch: RowsBatch,
+  packed: PackedRows,
+): void {
   const { count } = packed
   const at = batch.origin.kind === 'snapshot' ? Number(batch.origin.at) : 0
   const values = packed.values()
@@ -68,11 +79,19 @@ function writePacked(out: MessageBuffers, { key, value }: TableEncoder, batch: R
     value.packed(out.value, values, i * perRow, at)
     if (key !== null) key.packed(out.key, values, i * perRow)
     out.push(flags)
+    if (eventHeaders !== undefined) out.addHeaders(i, eventHeaders())
   }
 }
 
-function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, tombstones: boolean): void {
-  const { key, value } = table
+interface WriteOptions {
+  readonly tombstones: boolean
+  /** A key change names the other key in a header. */
+  readonly marked: boolean
+}
+
+function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, options: WriteOptions): void {
+  const { tombstones, marked } = options
+  const { key, value, eventHeaders } = table
   const { changes, moved } = eventsOf(batch, table.keyColumns)
   const flags = key === null ? KEY_NULL : 0
   let text = ''
@@ -96,9 +115,10 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, t
       if (key !== null) key.write(out.key, next)
       const message = out.count
       out.push(flags)
+      if (eventHeaders !== undefined) out.addHeaders(message, eventHeaders())
       if (moved?.has(written)) leaving = message
       else if (leaving >= 0) {
-        markMove(out, table.headers, leaving, message, tombstones)
+        if (marked) markMove(out, key!, leaving, message)
         leaving = -1
       }
       if (next.op === 'd' && tombstones) out.tombstone()
@@ -107,10 +127,8 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, t
 }
 
 /** The delete and its tombstone name the new key, the insert the old one. */
-function markMove(out: MessageBuffers, base: Headers, from: number, to: number, tombstones: boolean): void {
-  const set = out.headers.length
-  out.headers.push([[NEW_KEY_HEADER, out.keyOf(to)], ...base], [[OLD_KEY_HEADER, out.keyOf(from)], ...base])
-  out.setHeaders(from, set)
-  if (tombstones) out.setHeaders(from + 1, set)
-  out.setHeaders(to, set + 1)
+function markMove(out: MessageBuffers, key: KeyWriter, from: number, to: number): void {
+  const newKey: Headers = [[NEW_KEY_HEADER, key.bare(out.keyOf(to))]]
+  for (let message = from; message < to; message++) out.addHeaders(message, newKey)
+  out.addHeaders(to, [[OLD_KEY_HEADER, key.bare(out.keyOf(from))]])
 }

@@ -2,8 +2,8 @@
 import { defineSink } from '../../core/define.js'
 import type { Sink } from '../../core/sink.js'
 import { KafkaCluster, KafkaProducer } from '../../drivers/kafka.js'
-import { defaultMessageOptions } from '../formats/message-options.js'
 import { createMessageFormat } from '../formats/messages.js'
+import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
 import { kafkaOptions } from './connection.js'
@@ -37,7 +37,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       open: (context) =>
         KafkaSession.open(
           settings,
-          createMessageFormat(defaultMessageOptions(options['value.format'], settings.topics.prefix)),
+          createMessageFormat(messageFormatFrom(options, { logicalName: settings.topics.prefix })),
           context,
         ),
     }

@@ -1,7 +1,8 @@
 /** Options of the kafka sink, and the cluster that they describe. Names are Flink CDC's and Kafka's own where those have one. */
 import { z } from 'zod'
+import { TidemarkError } from '../../core/errors.js'
 import { duration } from '../../core/options.js'
-import { MESSAGE_FORMAT_NAMES } from '../formats/message-options.js'
+import { messageFormatFrom, messageFormatOptions } from '../message-format.js'
 import { connectionOptions } from './connection.js'
 import { PARTITION_STRATEGIES } from './partition.js'
 
@@ -140,7 +141,7 @@ export const kafkaSinkOptions = z
       ),
     'dead.letter.topic': text('For `message.too.large: dead-letter`; its max.message.bytes must be larger.'),
     'claim.check.path': text('For `message.too.large: claim-check`: a folder for values.'),
-    'value.format': z.enum(MESSAGE_FORMAT_NAMES).default('debezium-json').describe('How events are written.'),
+    ...messageFormatOptions,
   })
   .superRefine((options, context) => {
     const issue = (name: string, message: string) => context.addIssue({ code: 'custom', path: [name], message })
@@ -152,6 +153,12 @@ export const kafkaSinkOptions = z
       issue('topic.replacement', 'give `topic.regex` as well')
     if (options['topic.regex'] !== undefined && options['topic.replacement'] === undefined)
       issue('topic.regex', 'give `topic.replacement` as well')
+    try {
+      messageFormatFrom(options, { logicalName: '' })
+    } catch (error) {
+      if (!(error instanceof TidemarkError)) throw error
+      issue((error.at ?? '').replace(/^sink\./, ''), `${error.message} ${error.fix ?? ''}`.trim())
+    }
   })
 
 export type KafkaSinkOptions = z.output<typeof kafkaSinkOptions>

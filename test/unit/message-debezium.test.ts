@@ -2,14 +2,29 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import type { Change, ChangeBatch, Origin, Row, TableSchema } from '../../core/model.js'
+import { semanticType } from '../../sinks/formats/connect-schema.js'
+import { DEFAULT_MODES, type DebeziumModes } from '../../sinks/formats/debezium-modes.js'
 import { defaultMessageOptions } from '../../sinks/formats/message-options.js'
 import { createMessageFormat } from '../../sinks/formats/messages.js'
-import { messageTexts, type RecordedMessage, recordedMessages, tokens } from '../support/format-messages.js'
+import { fixture, messageTexts, type RecordedMessage, recordedMessages, tokens } from '../support/format-messages.js'
 import { ROW_1, ROW_3 } from '../support/format-rows.js'
-import { change, keylessTable, pairTable, typesTable } from '../support/format-tables.js'
+import {
+  change,
+  column,
+  columnType,
+  keylessTable,
+  logOrigin,
+  pairTable,
+  table,
+  typesTable,
+} from '../support/format-tables.js'
 
 const RUN = '01a20743-bd51-763e-a94e-62e741edbe66'
 const format = createMessageFormat({ ...defaultMessageOptions('debezium-json', 's'), runId: RUN })
+
+function rowsOf(schema: TableSchema, changes: readonly Change[]): ChangeBatch {
+  return { kind: 'rows', schema, origin: logOrigin(1n), changes, bytes: 0 }
+}
 
 interface Step {
   readonly schema: TableSchema
@@ -183,3 +198,111 @@ t.test('every recorded message', async (t) => {
   ])
   t.equal(compared, 56, 'messages compared')
 })
+
+t.test('embedded schemas are the recorded ones, byte for byte', async (t) => {
+  const own = createMessageFormat({ ...defaultMessageOptions('debezium-json', 's'), runId: RUN, includeSchema: true })
+  const recorded = fixture('postgres-schemas.jsonl')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { topic: string; key: unknown; value: unknown })
+  const nth = (topic: string, n: number) => recorded.filter((schemas) => schemas.topic === `s.public.${topic}`)[n]!
+  const cases: [TableSchema, { key: unknown; value: unknown }][] = [
+    [typesTable('types', { generated: true }), nth('types', 0)],
+    [typesTable('types_full', { generated: true }), nth('types_full', 0)],
+    [typesTable('types', { generated: false }), nth('types', 1)],
+    [typesTable('types_full', { generated: false }), nth('types_full', 1)],
+    [pairTable(), nth('types_pk2', 0)],
+    [pairTable(true), nth('types_pk2', 1)],
+    [keylessTable(), nth('nopk', 0)],
+  ]
+  for (const [schema, want] of cases) {
+    const row = schema.name.startsWith('types_pk2')
+      ? ['1', 'b', 'v', '9'].slice(0, schema.columns.length)
+      : schema.name === 'nopk'
+        ? ['1', 'x']
+        : ROW_1.slice(0, schema.columns.length)
+    const bare = messageTexts(format, rowsOf(schema, [change('c', null, row, 1)]))[0]!
+    const [got] = messageTexts(own, rowsOf(schema, [change('c', null, row, 1)]))
+    const payload = (text: string | null, wrapped: unknown): string | null =>
+      text === null ? null : `{"schema":${JSON.stringify(wrapped)},"payload":${text}}`
+    t.equal(got!.key, payload(bare.key, want.key), `${schema.name}: key`)
+    const times = (text: string | null) => text?.replace(/"ts_ms":\d+,"ts_us":\d+,"ts_ns":\d+\}/, '') ?? null
+    t.equal(times(got!.value), times(payload(bare.value, want.value)), `${schema.name}: value`)
+  }
+
+  const strict = table('strict', [
+    column('id', columnType('int32', 'int4'), { nullable: false }),
+    column('n', columnType('decimal', 'numeric', { precision: 5, scale: 2 }), { nullable: false }),
+    column('s', columnType('string', 'text'), { nullable: false }),
+    column('d', columnType('int32', 'int4'), { nullable: false, defaultValue: '7' }),
+    column('z', columnType('int32', 'int4')),
+  ])
+  const moved = rowsOf(strict, [
+    change('u', ['1', undefined, undefined, undefined, undefined], ['2', '1', '', '3', null], 1),
+  ])
+  const [gone, , came] = messageTexts(own, moved)
+  t.strictSame(
+    (tokens(gone!.value!) as { payload: { before: unknown } }).payload.before,
+    { id: 'number 1', n: 'AA==', s: '', d: 'number 7', z: null },
+    'a value that may not be null is invented, as Debezium does it',
+  )
+  t.match(gone!.key, /^\{"schema":\{.*\},"payload":\{"id":1\}\}$/)
+  t.strictSame(gone!.headers[0], ['__debezium.newkey', '{"id":2}'], 'headers hold the key alone')
+  t.strictSame(came!.headers[0], ['__debezium.oldkey', '{"id":1}'])
+})
+
+const MODES: Readonly<Record<string, Partial<DebeziumModes>>> = {
+  default: {},
+  'string-connect': { decimal: 'string', time: 'connect' },
+  'double-isostring': { decimal: 'double', time: 'isostring', binary: 'base64', interval: 'string', unknown: true },
+  'nano-hex': { time: 'nanoseconds', binary: 'hex', moneyDigits: 4, unknown: true },
+}
+
+t.test('every type under every recorded option set', async (t) => {
+  const cells = fixture('types-postgres.md')
+    .split('\n')
+    .filter((line) => /^\| (id|c_)/.test(line))
+    .map((line) => line.slice(2, -2).split(' | '))
+  const wanted = new Map(cells.map(([name, mode, ...rest]): [string, string[]] => [`${name} ${mode}`, rest]))
+  t.equal(wanted.size, cells.length)
+  const schema = typesTable('types', { generated: false })
+  const used = new Set<string>()
+  for (const [mode, given] of Object.entries(MODES)) {
+    const modes = { ...DEFAULT_MODES, ...given }
+    const own = createMessageFormat({ ...defaultMessageOptions('debezium-json', 's'), modes })
+    const [one, three] = messageTexts(
+      own,
+      rowsOf(schema, [change('c', null, ROW_1.slice(0, -1), 1), change('c', null, ROW_3.slice(0, -1), 2)]),
+    ).map(({ value }) => (tokens(value!) as { after: Record<string, unknown> }).after)
+    for (const { name, type } of schema.columns) {
+      const id = wanted.has(`${name} ${mode}`) ? `${name} ${mode}` : `${name} default`
+      used.add(id)
+      const want = wanted.get(id)
+      if (want === undefined) {
+        t.notOk(name in one!, `${name} is left out under ${mode}`)
+        continue
+      }
+      const semantic = semanticType(type, modes)
+      t.equal(described(semantic), want[0], `${name} under ${mode}: schema`)
+      const same = (token: unknown) => (/double|float|Point/.test(want[0]!) ? approximate(token) : token)
+      t.strictSame(same(one![name]), same(tokens(want[1]!)), `${name} under ${mode}: row 1`)
+      t.strictSame(same(three![name]), same(tokens(want[2]!)), `${name} under ${mode}: row 3`)
+    }
+  }
+  t.strictSame(
+    [...wanted.keys()].filter((id) => !used.has(id)),
+    [],
+    'every row of the table was compared',
+  )
+})
+
+/** The table holds doubles as another language spells them. */
+function approximate(token: unknown): unknown {
+  return JSON.parse(JSON.stringify(token).replace(/"number ([^"]*)"/g, (_, n) => String(Number(n))))
+}
+
+function described({ type, name, parameters, items }: ReturnType<typeof semanticType>): string {
+  if (items !== undefined) return `array<${described(items).replaceAll('`', '').replace(/ \{.*/, '')}>`
+  const pairs = Object.entries(parameters ?? {}).map(([key, value]) => `"${key}": "${value}"`)
+  return `${type}${name === undefined ? '' : ` \`${name}\``}${pairs.length === 0 ? '' : ` {${pairs.join(', ')}}`}`
+}

@@ -1,0 +1,66 @@
+/**
+ * maxwell-json: what Maxwell's daemon writes, rows of a snapshot as its bootstrap does. The last row of a transaction is
+ * not marked (`commit`), because it is not known when it leaves.
+ */
+import type { Change, Origin, TableSchema } from '../../core/model.js'
+import type { LineEncoder } from './format.js'
+import { append, appendRow, appendSome } from './parts.js'
+import { changedValues, plainRows, wholeRow } from './plain-rows.js'
+import { maxwellStyle, styledCodecs } from './text-codecs.js'
+import type { TransactionCounter } from './transactions.js'
+
+const SLACK = 8
+const TYPES = { r: 'bootstrap-insert', c: 'insert', u: 'update', d: 'delete', t: 'table-truncate' } as const
+const US_PER_S = 1_000_000n
+
+export function maxwellCodecs(schema: TableSchema) {
+  return styledCodecs(schema, maxwellStyle)
+}
+
+export function maxwellEncoder(schema: TableSchema, transactions: TransactionCounter): LineEncoder {
+  const { rows, changed } = plainRows(schema, maxwellCodecs(schema), SLACK)
+  const name = JSON.stringify
+  let origin: Origin | null = null
+  let seconds = 0n
+  const head = (op: keyof typeof TYPES, at: number | bigint): Buffer => {
+    const table = `"database":${name(schema.namespace)},"table":${name(schema.name)},"type":"${TYPES[op]}","ts":${seconds}`
+    if (origin!.kind === 'snapshot' || op === 'r') return Buffer.from(`{${table},"data":{`)
+    const { xid } = origin!.txn
+    const offset = transactions.next(origin!.txn, schema.id).total - 1
+    return Buffer.from(`{${table},"xid":${xid ?? 'null'},"xoffset":${offset},"position":"${at}","data":{`)
+  }
+  const closeData = Buffer.from('}')
+  const openOld = Buffer.from('},"old":')
+  const end = Buffer.from('}')
+  return {
+    begin(from) {
+      origin = from
+      const us = from.kind === 'log' ? from.txn.tsUs : from.tsUs
+      seconds = us / US_PER_S
+    },
+    gather(gathered, change) {
+      const text = rows.gather(gathered, wholeRow(schema, change, 'maxwell-json'))
+      return change.op === 'u' ? changed.gather(text, changedValues(change) ?? []) : text
+    },
+    line(writer, change: Change) {
+      append(writer, head(change.op, change.at))
+      appendRow(writer, rows, change.op === 'd' ? change.before! : change.after!)
+      if (change.op === 'u') {
+        append(writer, openOld)
+        appendSome(writer, changed, changedValues(change) ?? [])
+      } else append(writer, closeData)
+      append(writer, end)
+    },
+    packed(writer, values, base, at) {
+      append(writer, head('r', at))
+      writer.length = rows.packed(writer, writer.length, values, base)
+      append(writer, closeData)
+      append(writer, end)
+    },
+    truncate(writer, at) {
+      append(writer, head('t', at))
+      append(writer, closeData)
+      append(writer, end)
+    },
+  }
+}
