@@ -49,6 +49,9 @@ export class CheckpointTopic {
   readonly #cluster: KafkaCluster
   readonly #pipeline: string
   #partBytes = PART_BYTES_MAX
+  /** Newest record of each key below `#readTo`. */
+  readonly #newest = new Map<string, Buffer>()
+  #readTo: bigint | null = null
 
   constructor(cluster: KafkaCluster, name: string, pipeline: string) {
     this.#cluster = cluster
@@ -116,10 +119,11 @@ export class CheckpointTopic {
     return [...packs, this.#pack(CHECKPOINT, JSON.stringify({ ...head, parts }))]
   }
 
-  /** Reads what is committed below `until`. */
+  /** Reads what is committed below `until`, from where the last read ended. */
   async read(until: bigint, options: Options & { readonly timeoutMs: number }): Promise<SavedState> {
-    const newest = new Map<string, Buffer>()
-    const from = await this.#cluster.startOffset(this.name, 0, options)
+    const newest = this.#newest
+    const from = this.#readTo ?? (await this.#cluster.startOffset(this.name, 0, options))
+    this.#readTo = until
     for await (const records of this.#cluster.readCommitted(this.name, 0, from, until, options)) {
       for (const { key, value } of records) if (key !== null && value !== null) newest.set(key.toString(), value)
     }

@@ -63,9 +63,13 @@ export class KafkaSession implements SinkSession {
   static async open(settings: KafkaSettings, format: MessageFormat, context: SinkOpenContext): Promise<KafkaSession> {
     const { signal, lastClaim } = context
     const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline), { signal })
-    return await closing(cluster, signal, async () => {
+    const stop = () => void cluster.close().catch(() => {})
+    return await stoppable(stop, signal, async () => {
       const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
       await topic.ensure(settings.replication, { signal })
+      // Whose the topic is must be known before anything is written into it.
+      const timeoutMs = settings.options['checkpoint.read.timeout']
+      await topic.read(await cluster.endOffset(topic.name, 0, 'committed', { signal }), { signal, timeoutMs })
       const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
       const producer = await openProducer(cluster, settings, lastClaim, limits, signal)
       if (lastClaim?.endsWith(REFUSED)) context.note(timedOut(settings))
@@ -126,9 +130,14 @@ export class KafkaSession implements SinkSession {
 
   async close(): Promise<void> {
     this.#failure ??= new Error('the session is closed')
-    await this.#producer.close().catch(() => {})
-    await this.#cluster.close().catch(() => {})
+    this.#stop()
     await Promise.allSettled(this.#sends)
+  }
+
+  /** Ends whatever waits for a broker. */
+  #stop(): void {
+    void this.#producer.close().catch(() => {})
+    void this.#cluster.close().catch(() => {})
   }
 
   /** Starts sending; waits only while too much is under way (I8). */
@@ -158,7 +167,7 @@ export class KafkaSession implements SinkSession {
   async #guard<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     if (this.#failure !== null) throw this.#failure
     try {
-      return await closing(this.#cluster, signal, work, false)
+      return await stoppable(() => this.#stop(), signal, work, false)
     } catch (thrown) {
       this.#failure ??= toError(thrown)
       throw this.#failure
@@ -210,8 +219,8 @@ async function claimed(
   signal: AbortSignal,
 ): Promise<SavedState> {
   const claim = claimOf(producer)
-  await producer.send(topic.claim(claim))
-  if (settings.exactlyOnce) await producer.commit()
+  await producer.send(topic.claim(claim), { signal })
+  if (settings.exactlyOnce) await producer.commit({ signal })
   const until = await cluster.endOffset(topic.name, 0, 'uncommitted', { signal })
   const state = await topic.read(until, { signal, timeoutMs: settings.options['checkpoint.read.timeout'] })
   if (state.claim !== claim && settings.exactlyOnce) {
@@ -223,23 +232,17 @@ async function claimed(
   return state
 }
 
-/** An abort closes the connections, which ends whatever waits for a broker; so does a failure where `always` says so. */
-async function closing<T>(
-  cluster: KafkaCluster,
-  signal: AbortSignal,
-  work: () => Promise<T>,
-  always = true,
-): Promise<T> {
+/** An abort stops, which ends whatever waits for a broker; so does a failure where `always` says so. */
+async function stoppable<T>(stop: () => void, signal: AbortSignal, work: () => Promise<T>, always = true): Promise<T> {
   signal.throwIfAborted()
-  const abort = () => void cluster.close().catch(() => {})
-  signal.addEventListener('abort', abort, { once: true })
+  signal.addEventListener('abort', stop, { once: true })
   try {
     return await work()
   } catch (thrown) {
-    if (always) await cluster.close().catch(() => {})
+    if (always) stop()
     signal.throwIfAborted()
     throw thrown
   } finally {
-    signal.removeEventListener('abort', abort)
+    signal.removeEventListener('abort', stop)
   }
 }

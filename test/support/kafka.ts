@@ -114,6 +114,16 @@ export class TestKafka {
     await this.#judge.ask({ do: 'lead', bootstrap: this.bootstrap, topic, partition, replicas })
   }
 
+  async addPartitions(topic: string, partitions: number): Promise<void> {
+    await this.#judge.ask({ do: 'grow', bootstrap: this.bootstrap, topic, partitions })
+  }
+
+  /** Where Java's default partitioner puts keys. */
+  async partitions(keys: readonly Buffer[], count: number): Promise<readonly number[]> {
+    const texts = keys.map((key) => key.toString('base64'))
+    return (await this.#judge.ask({ do: 'partitions', bootstrap: this.bootstrap, keys: texts, count })).partitions
+  }
+
   async scramUser(user: string, password: string, mechanism: 'SCRAM-SHA-256' | 'SCRAM-SHA-512'): Promise<void> {
     await this.#judge.ask({ do: 'scram', bootstrap: this.bootstrap, user, password, mechanism })
   }
@@ -162,6 +172,7 @@ interface RawRecord extends Omit<JudgedRecord, 'key' | 'value' | 'headers'> {
 interface JudgeAnswer {
   readonly records: RawRecord[]
   readonly count: number
+  readonly partitions: readonly number[]
 }
 
 /** The JVM, started with the first question. */
@@ -190,9 +201,9 @@ class Judge {
     for (;;) {
       const { value, done } = await this.#lines!.next()
       if (done) throw new Error(`the judge ended:\n${this.#stderr}`)
-      const line = JSON.parse(value) as RawRecord & { end?: boolean; error?: string; count?: number }
+      const line = JSON.parse(value) as RawRecord & Partial<JudgeAnswer> & { end?: boolean; error?: string }
       if (line.error !== undefined) throw new Error(`the judge: ${line.error}`)
-      if (line.end) return { records, count: line.count ?? 0 }
+      if (line.end) return { records, count: line.count ?? 0, partitions: line.partitions ?? [] }
       records.push(line)
     }
   }

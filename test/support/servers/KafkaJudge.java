@@ -17,6 +17,7 @@ import java.util.Optional;
 import java.util.Set;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.ScramCredentialInfo;
@@ -24,6 +25,7 @@ import org.apache.kafka.clients.admin.ScramMechanism;
 import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.internals.BuiltInPartitioner;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.acl.AccessControlEntry;
@@ -93,6 +95,13 @@ public class KafkaJudge {
           new AccessControlEntry("User:" + command.get("user").asText(), "*",
               AclOperation.fromString(command.get("operation").asText()), AclPermissionType.ALLOW)))).all().get();
       case "lead" -> lead(bootstrap, command);
+      case "grow" -> admin(bootstrap).createPartitions(Map.of(command.get("topic").asText(),
+          NewPartitions.increaseTo(command.get("partitions").asInt()))).all().get();
+      case "partitions" -> {
+        ArrayNode found = end.putArray("partitions");
+        for (JsonNode key : command.get("keys"))
+          found.add(BuiltInPartitioner.partitionForKey(Base64.getDecoder().decode(key.asText()), command.get("count").asInt()));
+      }
       default -> throw new IllegalArgumentException("unknown command");
     }
   }
