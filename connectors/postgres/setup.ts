@@ -2,7 +2,14 @@
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../../core/errors.js'
 import type { Position } from '../../core/model.js'
-import { connectPg, type PgConnection, type PgOptions, quoteLiteral, sqlState } from '../../drivers/postgres.js'
+import {
+  connectPg,
+  type PgConnection,
+  type PgOptions,
+  parseLsn,
+  quoteLiteral,
+  sqlState,
+} from '../../drivers/postgres.js'
 import type { ServerFacts } from './catalog.js'
 
 /** PostgreSQL cuts names beyond this. */
@@ -60,16 +67,33 @@ export async function requireNoSlot(connection: PgConnection, name: string, pipe
   })
 }
 
+/** A place in the log that every slot made from now on lies behind, and none that is there already. */
+export async function placeBeforeSlots(connection: PgConnection): Promise<bigint> {
+  const [[lsn]] = (await connection.query('select pg_current_wal_insert_lsn()::text')) as [[string]]
+  await connection.query(`select pg_logical_emit_message(false, 'tidemark', '')`)
+  return parseLsn(lsn)
+}
+
 /**
  * Makes the slot and returns where it starts. Waits for every transaction that was running, and says for whom. A slot of
- * this name is a leftover of our own unfinished start: see requireNoSlot().
+ * this name is a leftover of our own unfinished start (see requireNoSlot()), unless it was made since this start began:
+ * then it belongs to a successor of a process that slept.
  */
 export async function createSlot(
   connection: PgConnection,
   server: ServerFacts,
-  options: SlotOptions,
+  options: SlotOptions & { readonly since: bigint; readonly pipeline: string },
 ): Promise<Position> {
-  const { name, note } = options
+  const { name, note, since, pipeline } = options
+  const [slot] = await connection.query(`select restart_lsn::text from pg_replication_slots where slot_name = $1`, [
+    name,
+  ])
+  if (slot?.[0] != null && parseLsn(slot[0]) > since) {
+    throw new TidemarkError('sink.fenced', {
+      message: `replication slot ${name} was made since this process started: another process has taken over pipeline ${pipeline}`,
+      fix: 'Stop one of the processes, or give one of them another pipeline.name.',
+    })
+  }
   if (await dropSlot(connection, name, options)) note(`replication slot ${name} of an earlier start was dropped`)
   const failover = server.version >= 170_000 ? ', false, true' : ''
   const sql = `select lsn::text from pg_create_logical_replication_slot(${quoteLiteral(name)}, 'pgoutput', false${failover})`

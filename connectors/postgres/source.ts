@@ -38,6 +38,7 @@ import {
   applicationName,
   createSlot,
   ownedName,
+  placeBeforeSlots,
   requireNoSlot,
   serverFacts,
   slotBlockers,
@@ -69,6 +70,7 @@ export class PostgresSource implements Source {
   #relations!: Relations
   #xidBase = 0n
   #walSenderTimeoutMs = 0
+  #beforeSlots = 0n
   #tail: PostgresTail | null = null
   #watch!: TableWatch
   #released: Position | null = null
@@ -156,15 +158,19 @@ export class PostgresSource implements Source {
       note: this.#context.note,
     })
     if (!this.#context.first) await this.#watch.joined()
+    // Before the intent is written down: a successor that this does not see has fenced that.
+    if (this.#context.durable && !this.#context.saved?.position)
+      this.#beforeSlots = await placeBeforeSlots(this.#control)
   }
 
   async createLog({ signal }: Abortable): Promise<Position> {
     const { durable, note } = this.#context
     const timeoutMs = parseDurationMs(this.#options['slot.create.timeout']) ?? 0
     const slot = { name: this.#slot, timeoutMs, signal, note }
+    const since = this.#beforeSlots
     // A temporary slot is made by the stream's own connection.
     const position = durable
-      ? await createSlot(this.#control, this.#server, slot)
+      ? await createSlot(this.#control, this.#server, { ...slot, since, pipeline: this.#pipeline })
       : await watchingCreation(this.#connection, slot, (making) => this.#newTail().start(null, { signal, making }))
     await this.#watch.begin()
     return position
