@@ -6,9 +6,9 @@
  */
 import { createRequire } from 'node:module'
 import { connect as connectPlain, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls'
 import { TidemarkError, toError } from '../core/errors.js'
-import { ConnectionLost, connectFailed } from './kafka-errors.js'
+import { ConnectionLost, connectFailed, TokenRefused } from './kafka-errors.js'
 import { WireReader, WireWriter } from './kafka-wire.js'
 
 export interface KafkaOptions {
@@ -136,7 +136,8 @@ export class Link {
     try {
       answer = await this.request({ key: API_VERSIONS, name: 'ApiVersions', version: 0, flexible: false }, [])
     } catch (error) {
-      throw new Error(`${toError(error).message} before the broker said what it is; does this listener speak TLS?`)
+      const { message } = toError(error)
+      throw new Error(`${message} (before the broker said what it is; does this listener speak TLS?)`, { cause: error })
     }
     const reader = new WireReader(answer)
     reader.int16()
@@ -264,50 +265,99 @@ function rawOptions(address: string, options: KafkaOptions, opened: (socket: Soc
     })
   }
   const host = match[1] ?? match[2]!
+  const tls = withContext(options.tls)
   return {
     host,
     port,
     clientId: options.clientId,
     logger: SILENT,
     sasl: saslOf(options.sasl),
-    ssl: options.tls ? {} : null,
+    ssl: tls ? {} : null,
     connectionTimeout: options.connectTimeoutMs,
     requestTimeout: options.requestTimeoutMs,
     enforceRequestTimeout: true,
     reauthenticationThreshold: SESSION_LEFT_MS_MIN,
     maxInFlightRequests: null,
     socketFactory: ({ onConnect }: { onConnect: () => void }) => {
-      const socket = openSocket(host, port, options.tls, onConnect)
+      const socket = openSocket(host, port, tls, onConnect)
       opened(socket)
       return socket
     },
   }
 }
 
-function openSocket(host: string, port: number, tls: KafkaOptions['tls'], onConnect: () => void): Socket {
+function openSocket(
+  host: string,
+  port: number,
+  tls: (KafkaTls & { readonly context: SecureContext }) | null,
+  onConnect: () => void,
+): Socket {
   const settings = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
   if (!tls) return connectPlain(settings, onConnect)
-  const { ca, cert, key, passphrase, serverName, rejectUnauthorized, verifyName = true } = tls
-  return connectTls(
-    {
-      ...settings,
-      // An address is no server name.
-      servername: serverName ?? (isIP(host) ? '' : host),
-      rejectUnauthorized,
-      ...(verifyName ? {} : { checkServerIdentity: () => undefined }),
+  const { serverName, rejectUnauthorized, verifyName = true, context } = tls
+  // An address is no server name.
+  const servername = serverName ?? (isIP(host) ? '' : host)
+  const identity = verifyName ? {} : { checkServerIdentity: () => undefined }
+  return connectTls({ ...settings, servername, rejectUnauthorized, ...identity, secureContext: context }, onConnect)
+}
+
+function withContext(tls: KafkaOptions['tls']): (KafkaTls & { readonly context: SecureContext }) | null {
+  if (!tls) return null
+  const { ca, cert, key, passphrase } = tls
+  try {
+    const context = createSecureContext({
       ...(ca === undefined ? {} : { ca }),
       ...(cert === undefined ? {} : { cert }),
       ...(key === undefined ? {} : { key }),
       ...(passphrase === undefined ? {} : { passphrase }),
-    },
-    onConnect,
-  )
+    })
+    return { ...tls, context }
+  } catch (error) {
+    throw new TidemarkError('kafka.tls', {
+      message: `the certificates or the key for TLS cannot be used: ${toError(error).message}`,
+      fix: 'Give PEM texts: the authority, our certificate and its key, and the passphrase of the key.',
+      cause: error,
+    })
+  }
 }
 
 /** A new object each time: kafkajs keeps things in it. */
 function saslOf(sasl: KafkaSasl | undefined): object | null {
   if (sasl === undefined) return null
   if (sasl.mechanism !== 'oauthbearer') return { ...sasl }
-  const { mechanism, token } = sasl
-  return { mechanism, oauthBearerProvider: async () => ({ value: await token() }) }
+  return { mechanism: sasl.mechanism, authenticationProvider: bearer(sasl.token) }
+}
+
+interface SaslExchange {
+  readonly saslAuthenticate: (messages: {
+    readonly request: { readonly encode: () => Promise<Buffer> }
+    readonly response: {
+      readonly decode: (raw: Buffer) => Promise<Buffer>
+      readonly parse: (raw: Buffer) => Promise<Buffer>
+    }
+  }) => Promise<Buffer>
+}
+
+/** RFC 7628. kafkajs' own takes a refused token for an accepted one: the refusal is a text in an answer without an error. */
+function bearer(token: () => Promise<string>) {
+  return ({ saslAuthenticate }: SaslExchange) => ({
+    authenticate: async () => {
+      const value = await token()
+      const answer = await saslAuthenticate({
+        request: { encode: async () => sized(`n,,\x01auth=Bearer ${value}\x01\x01`) },
+        response: { decode: async (raw) => raw, parse: async (raw) => raw },
+      })
+      const refusal = answer.toString('utf8', SIZE_BYTES)
+      if (refusal !== '') throw new TokenRefused(`the token was refused: ${refusal}`)
+    },
+  })
+}
+
+const SIZE_BYTES = 4
+
+function sized(text: string): Buffer {
+  const bytes = Buffer.alloc(SIZE_BYTES + Buffer.byteLength(text))
+  bytes.writeInt32BE(bytes.length - SIZE_BYTES)
+  bytes.write(text, SIZE_BYTES)
+  return bytes
 }

@@ -105,34 +105,50 @@ export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost'
 }
 
+export class TokenRefused extends Error {
+  override readonly name = 'TokenRefused'
+}
+
 export function isConnectionLost(thrown: unknown): boolean {
   return thrown instanceof ConnectionLost
 }
 
-interface Thrown {
-  readonly name?: string
-  readonly message?: string
+/** Names and codes of an error and of what caused it. kafkajs passes node's codes on. */
+function marksOf(thrown: unknown): string[] {
+  const marks: string[] = []
+  for (let error = thrown as Thrown | undefined; error instanceof Error; error = error.cause as Thrown | undefined) {
+    marks.push(error.name, String(error.code ?? ''))
+  }
+  return marks
+}
+
+interface Thrown extends Error {
   readonly code?: unknown
 }
+
+const TLS_CODE = /^(ERR_(SSL|TLS|OSSL)|CERT_|EPROTO$|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/
+
+const SASL_ERROR =
+  /^(TokenRefused|KafkaJS(SASLAuthentication|Protocol|NonRetriable|NotImplemented)Error|KafkaJSNotImplemented)$/
 
 /** Why no connection came about. */
 export function connectFailed(thrown: unknown, broker: string, mechanism: string | null): TidemarkError {
   if (thrown instanceof TidemarkError) return thrown
   const error = toError(thrown)
-  const { name = '', code } = thrown as Thrown
+  const marks = marksOf(thrown)
+  const words = error.message.replace(`${broker}: `, '').replace(/^Connection error: /, '')
   const fail = (kind: ErrorCode, fix: string, retriable = false) =>
-    new TidemarkError(kind, { message: `${broker}: ${error.message}`, fix, retriable, cause: error })
-  if (name === 'KafkaJSSASLAuthenticationError' || name === 'KafkaJSProtocolError') {
-    return fail(
-      'kafka.auth',
-      `Check the ${mechanism} user and its password or token, and that the broker's listener offers ${mechanism}.`,
-    )
-  }
-  const text = String(code ?? '')
-  if (/^(ERR_(SSL|TLS|OSSL)|CERT_|EPROTO$|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/.test(text)) {
+    new TidemarkError(kind, { message: `${broker}: ${words}`, fix, retriable, cause: error })
+  if (marks.some((mark) => TLS_CODE.test(mark))) {
     return fail(
       'kafka.tls',
       'Check the authority, certificate, key and server name, and that this listener of the broker speaks TLS.',
+    )
+  }
+  if (marks.some((mark) => SASL_ERROR.test(mark))) {
+    return fail(
+      'kafka.auth',
+      `Check the ${mechanism} user and its password or token, and that the broker's listener offers ${mechanism}.`,
     )
   }
   return fail('kafka.connection', 'Check the bootstrap servers, and that security.protocol fits their listener.', true)
@@ -156,7 +172,7 @@ function notPermitted(code: number, what: string, who: string): TidemarkError {
     code === KafkaCode.transactionalIdAuthorizationFailed
       ? 'operations Write and Describe on the transactional id'
       : code === KafkaCode.topicAuthorizationFailed
-        ? 'operation Write (Read for the checkpoint topic, Create to make topics, DescribeConfigs to read settings) on the topic'
+        ? 'what it lacks of the topic: Describe to see it, Write to write it, Read for checkpoints and sources, Create to make it, DescribeConfigs for its settings'
         : 'what this operation asks of the cluster'
   return new TidemarkError('kafka.permission', {
     message: `${what} for ${who}: Kafka answered ${codeName(code)}`,

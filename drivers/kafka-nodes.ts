@@ -110,11 +110,15 @@ export class KafkaNodes {
 
   /** Asks the cluster, and remembers brokers and leaders. */
   async metadata(topics: readonly string[], options: Abortable): Promise<ClusterMetadata> {
-    const found = await requestMetadata(await this.any('control', options), topics)
-    if (found.brokers.length > 0) {
-      this.#brokers = new Map(found.brokers.map((broker) => [broker.node, broker]))
-      this.#controller = found.controller
+    const link = await this.any('control', options)
+    const found = await abortable(requestMetadata(link, topics), options.signal)
+    if (found.brokers.length === 0) {
+      const error = new ConnectionLost(`${link.address} names no broker`)
+      link.close(error)
+      throw error
     }
+    this.#brokers = new Map(found.brokers.map((broker) => [broker.node, broker]))
+    this.#controller = found.controller
     for (const topic of found.topics) this.#remember(topic)
     return found
   }

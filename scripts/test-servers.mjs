@@ -1,13 +1,15 @@
 // npm run test:servers [FILE...]: starts each shared server once, hands the URLs to test/servers/*.test.ts through the
 // environment, and stops what it started. A URL that is in the environment already (TIDEMARK_TEST_POSTGRES_15=...) is used as it is.
 import { spawn } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { register } from 'tsx/esm/api'
 
 register()
 
 const { FOLDER_PREFIX, startServer } = await import('../test/support/servers/start.ts')
+const { startKafkaServer } = await import('../test/support/servers/kafka.ts')
 const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
 
 const VERSIONS = ['15', '18', '13', '16']
@@ -25,10 +27,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 try {
   process.exitCode = await main(process.argv.slice(2))
 } finally {
-  for (const { server, folder } of started) {
-    await server.stop('immediate')
-    folder.remove()
-  }
+  for (const stop of started) await stop()
   await removeLeftovers(FOLDER_PREFIX)
 }
 
@@ -43,6 +42,7 @@ async function main(wanted) {
   const built = await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
   if (built !== 0) return built
   for (const version of VERSIONS) await provide(version)
+  if (files.some(needsKafka)) await provideKafka()
   const options = [`--timeout=${FILE_TIMEOUT_SECONDS}`]
   return run(process.execPath, ['scripts/run-tap.mjs', 'servers', ...options, ...files])
 }
@@ -53,10 +53,30 @@ async function provide(version) {
     note(`PostgreSQL ${version}: ${new URL(process.env[name]).host}, from the environment`)
     return
   }
-  const running = await startServer(version, {}, note)
-  started.push(running)
-  process.env[name] = running.server.url
-  note(`PostgreSQL ${version}: started at 127.0.0.1:${running.server.port}`)
+  const { server, folder } = await startServer(version, {}, note)
+  started.push(async () => {
+    await server.stop('immediate')
+    folder.remove()
+  })
+  process.env[name] = server.url
+  note(`PostgreSQL ${version}: started at 127.0.0.1:${server.port}`)
+}
+
+// One broker takes half a gigabyte, so it runs only for files that ask for it.
+function needsKafka(file) {
+  return readFileSync(resolve(root, file), 'utf8').includes('sharedKafka')
+}
+
+async function provideKafka() {
+  const given = process.env.TIDEMARK_TEST_KAFKA
+  if (given) {
+    note(`Kafka: ${given}, from the environment`)
+    return
+  }
+  const server = await startKafkaServer({}, note)
+  started.push(() => server.stop())
+  process.env.TIDEMARK_TEST_KAFKA = server.address()
+  note(`Kafka: started at ${server.address()}`)
 }
 
 function testFiles() {
