@@ -25,6 +25,8 @@ export interface SubjectOptions {
 /** What prepare() is given: the topic that a table's messages go to. */
 export type TopicOf = (schema: TableSchema) => string
 
+const TABLES_MAX = 4_096
+
 export class RegisteredSchemas {
   readonly #registry: SchemaRegistry
   readonly #ids = new Map<string, SchemaIds>()
@@ -40,12 +42,16 @@ export class RegisteredSchemas {
     if (this.#ids.has(schema.fingerprint)) return
     const schemas = tableSchemas(schema, key, this.#options)
     const { keySubject, valueSubject } = this.#options
-    const idOf = (of: ConnectSchema, strategy: SubjectStrategy, suffix: string) => {
-      const text = this.#options.type === 'AVRO' ? avroSchemaJson(of, schema.id) : jsonSchemaJson(of)
-      return this.#registry.idOf(subjectOf(strategy, topic, of.name!, suffix), this.#options.type, text, signal)
-    }
-    const keyId = schemas.key === null ? null : await idOf(schemas.key, keySubject, 'key')
-    const value = await idOf(schemas.envelope, valueSubject, 'value')
+    const { type } = this.#options
+    const textOf = (of: ConnectSchema) => (type === 'AVRO' ? avroSchemaJson(of, schema.id) : jsonSchemaJson(of))
+    // Both texts first: what is wrong with a table shows before anything is registered for it.
+    const texts = { key: schemas.key === null ? null : textOf(schemas.key), value: textOf(schemas.envelope) }
+    const idOf = (of: ConnectSchema, text: string, strategy: SubjectStrategy, suffix: string) =>
+      this.#registry.idOf(subjectOf(strategy, topic, of.name!, suffix), type, text, signal)
+    const keyId = texts.key === null ? null : await idOf(schemas.key!, texts.key, keySubject, 'key')
+    const value = await idOf(schemas.envelope, texts.value, valueSubject, 'value')
+    // The oldest goes (I8); a table that still uses it registers it again.
+    if (this.#ids.size >= TABLES_MAX) this.#ids.delete(this.#ids.keys().next().value!)
     this.#ids.set(schema.fingerprint, { schemas, key: keyId, value })
   }
 

@@ -36,7 +36,6 @@ interface Answer {
 
 export class SchemaRegistry {
   readonly #options: RegistryOptions
-  readonly #ids = new Map<string, number>()
   #url = 0
 
   constructor(options: RegistryOptions) {
@@ -45,34 +44,35 @@ export class SchemaRegistry {
 
   /** The schema's id in the registry, registered where it has none. Throws `registry.*`, or the signal's reason. */
   async idOf(subject: string, type: SchemaType, schema: string, signal: AbortSignal): Promise<number> {
-    const known = this.#ids.get(`${subject}\n${schema}`)
-    if (known !== undefined) return known
     const { autoRegister } = this.#options
     const path = `/subjects/${encodeURIComponent(subject)}`
     const body = JSON.stringify({ schema, ...(type === 'AVRO' ? {} : { schemaType: type }) })
     const answer = await this.#ask(autoRegister ? `${path}/versions` : path, body, signal)
     const { id } = answer.body
     if (answer.status !== 200 || typeof id !== 'number') throw refused(subject, answer, autoRegister)
-    this.#ids.set(`${subject}\n${schema}`, id)
     return id
   }
 
   async #ask(path: string, body: string, signal: AbortSignal): Promise<Answer> {
     const until = Date.now() + (this.#options.holdMs ?? HOLD_MS)
-    for (let wait = RETRY_MS_MIN; ; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
+    const { urls } = this.#options
+    let wait = RETRY_MS_MIN
+    for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted()
-      const { urls } = this.#options
       const url = urls[this.#url % urls.length]!.replace(/\/+$/, '')
-      const failure = await this.#once(url + path, body, signal).catch((error: unknown) => {
+      const answer = await this.#once(url + path, body, signal).catch((error: unknown) => {
         signal.throwIfAborted()
         return toError(error)
       })
-      if (!(failure instanceof Error) && !REPEATED.has(failure.status)) return failure
-      const why = failure instanceof Error ? reasonOf(failure) : `it answers ${failure.status}`
+      if (!(answer instanceof Error) && !REPEATED.has(answer.status)) return answer
+      const why = answer instanceof Error ? reasonOf(answer) : `it answers ${answer.status}`
       this.#url++
       if (Date.now() + wait > until) throw unavailable(url, why)
       this.#options.onWait?.(`The schema registry ${url} does not answer (${why}); trying again.`)
-      await sleep(wait, undefined, { signal })
+      // The other addresses are tried at once.
+      if (attempt % urls.length !== 0) continue
+      await sleep(wait, undefined, { signal }).catch(() => signal.throwIfAborted())
+      wait = Math.min(wait * 2, RETRY_MS_MAX)
     }
   }
 
