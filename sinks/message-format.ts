@@ -20,6 +20,7 @@ import {
 } from './formats/message-options.js'
 
 import { SUBJECT_STRATEGIES, type SubjectOptions, type SubjectStrategy } from './formats/registered-schemas.js'
+import { TRANSACTION_ID_MODES } from './formats/transactions.js'
 
 const MONEY_DIGITS_MAX = 10
 
@@ -92,6 +93,16 @@ export const messageFormatOptions = {
     .boolean()
     .optional()
     .describe("Debezium's __debezium.context headers. Default: true for debezium-json and cloudevents."),
+  'provide.transaction.metadata': z
+    .boolean()
+    .default(false)
+    .describe('Envelopes carry their place in their transaction, and a topic its BEGIN and END.'),
+  'transaction.id.mode': z
+    .enum(TRANSACTION_ID_MODES)
+    .default('transaction')
+    .describe(
+      "transaction: one id for all events of a transaction. event: Debezium's for PostgreSQL, different for each event.",
+    ),
   'schema.registry.url': z
     .string()
     .optional()
@@ -141,6 +152,7 @@ export function messageFormatFrom(given: MessageFormatGiven, context: MessageFor
     flavor,
     cloudEventsMode: given['cloudevents.mode'],
     tombstones: given['tombstones.on.delete'] ?? (defaults.tombstones && original),
+    transactionIds: given['provide.transaction.metadata'] ? given['transaction.id.mode'] : null,
     includeSchema: given['debezium-json.include-schema.enabled'],
     modes: {
       ...DEFAULT_MODES,

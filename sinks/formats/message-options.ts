@@ -3,6 +3,7 @@ import type { TableSchema } from '../../core/model.js'
 import { DEFAULT_MODES, type DebeziumModes } from './debezium-modes.js'
 import type { HeaderOptions } from './message-headers.js'
 import type { SubjectOptions } from './registered-schemas.js'
+import type { TransactionIdMode } from './transactions.js'
 
 export const MESSAGE_FORMAT_NAMES = [
   'debezium-json',
@@ -31,6 +32,8 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   readonly cloudEventsMode: 'structured' | 'binary'
   /** A delete is followed by a message without a value. */
   readonly tombstones: boolean
+  /** Events carry their place in their transaction, and its BEGIN and END are messages of their own; null: neither. */
+  readonly transactionIds: TransactionIdMode | null
   readonly modes: DebeziumModes
   /** Keys and values bring their Connect schemas. */
   readonly includeSchema: boolean
@@ -46,6 +49,7 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
     flavor: 'original',
     cloudEventsMode: 'structured',
     tombstones: isUnwrapped(name) || isDebezium(name),
+    transactionIds: null,
     modes: DEFAULT_MODES,
     includeSchema: false,
     contextHeaders: isDebezium(name),

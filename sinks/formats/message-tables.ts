@@ -1,5 +1,5 @@
 /** Puts a table's writers together: which format writes the value, what the key is, which headers all messages have. */
-import type { Column, TableSchema } from '../../core/model.js'
+import type { Column, Origin, TableSchema } from '../../core/model.js'
 import { avroEncoder, avroKey, wirePrefix } from './avro-envelope.js'
 import { canalEncoder } from './canal-json.js'
 import { cloudEventEncoder, STRUCTURED_TYPE } from './cloudevents.js'
@@ -16,7 +16,7 @@ import type { MessageFormatOptions } from './message-options.js'
 import { productVersion } from './product-version.js'
 import type { RegisteredSchemas } from './registered-schemas.js'
 import { rowCodecs, rowEncoder } from './row-json.js'
-import type { TransactionCounter } from './transactions.js'
+import { type TransactionCounter, transactionBlock } from './transactions.js'
 import type { ValueCodec } from './value-codec.js'
 
 export interface TableEncoder {
@@ -36,11 +36,15 @@ export type TableOptions = MessageFormatOptions & {
   readonly eventIds: EventIds
   /** avro and json-schema alone have it. */
   readonly registered: RegisteredSchemas | null
+  /** JSON of the next event's `transaction`. */
+  readonly transaction?: (origin: Origin, place: number | bigint) => string
 }
 
 export function compileTable(schema: TableSchema, options: TableOptions): TableEncoder {
   const keyColumns = keyColumnsOf(schema, options)
-  const { headers = [], ...writers } = writersOf({ schema, keyColumns, options })
+  const { transactions, transactionIds: ids } = options
+  const counted = ids === null ? options : { ...options, transaction: transactionBlock(schema, transactions, ids) }
+  const { headers = [], ...writers } = writersOf({ schema, keyColumns, options: counted })
   return { keyColumns, headers: [...headers, ...tableHeaders(schema, options)], ...writers }
 }
 

@@ -14,7 +14,7 @@ import type { KeyWriter } from './message-key.js'
 import { isRegistered, type MessageFormatOptions } from './message-options.js'
 import { compileTable, keyColumnsOf, type TableEncoder } from './message-tables.js'
 import { RegisteredSchemas, type TopicOf } from './registered-schemas.js'
-import { TransactionCounter } from './transactions.js'
+import { TransactionCounter, TransactionTopic } from './transactions.js'
 
 export { type Headers, type HeaderValue, KEY_NULL, type Messages, VALUE_NULL } from './message-buffers.js'
 
@@ -26,6 +26,8 @@ export interface MessageFormat {
    */
   prepare(schemas: Iterable<TableSchema>, topicOf: TopicOf, signal: AbortSignal): Promise<void>
   encode(batch: ChangeBatch): Messages
+  /** BEGIN and END of source transactions; null unless transaction metadata is asked for. */
+  readonly transactions: TransactionTopic | null
 }
 
 /** Compiled tables kept at most; schemas beyond it (endless DDL) are compiled again (I8). */
@@ -60,6 +62,10 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
 
   return {
     name: options.name,
+    transactions:
+      given.transactionIds === null
+        ? null
+        : new TransactionTopic(options.transactions, given.transactionIds, given.includeSchema),
     async prepare(schemas, topicOf, signal) {
       if (options.registered === null) return
       for (const schema of schemas) {
