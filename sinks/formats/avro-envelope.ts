@@ -100,6 +100,8 @@ function envelopeTail(schema: TableSchema, options: AvroOptions): EnvelopeTail {
   let head: Buffer = Buffer.alloc(0)
   let middle = head
   let times = head
+  let sequence = head
+  let sequenceAt: number | bigint = -1
   const made = (write: (to: ByteWriter) => void): Buffer => {
     part.begin()
     write(part)
@@ -108,6 +110,7 @@ function envelopeTail(schema: TableSchema, options: AvroOptions): EnvelopeTail {
   return {
     begin(from, nowMs) {
       origin = from
+      sequenceAt = -1
       const log = from.kind === 'log'
       const { tsUs, xid } = log ? from.txn : from
       head = made((to) => {
@@ -137,7 +140,11 @@ function envelopeTail(schema: TableSchema, options: AvroOptions): EnvelopeTail {
     },
     end(writer, op, at) {
       append(writer, head)
-      putText(writer, sequenceOf(origin!, at))
+      if (at !== sequenceAt) {
+        sequenceAt = at
+        sequence = made((to) => putText(to, sequenceOf(origin!, at)))
+      }
+      append(writer, sequence)
       append(writer, middle)
       putLong(writer, at)
       // xmin, origin, origin_lsn
