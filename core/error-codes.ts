@@ -260,6 +260,23 @@ export const ERROR_CODES = {
   },
   'sink.target_shared': { exit: 2, when: 'Two source tables would be written to one target table.' },
   'sink.type_missing': { exit: 3, when: 'The target lacks a type, or a label of an enum, that a column needs.' },
+  // registry
+  'registry.incompatible': {
+    exit: 3,
+    when: "A table's new schema breaks the compatibility that the schema registry holds its subject to.",
+  },
+  'registry.not_registered': {
+    exit: 3,
+    when: 'auto.register.schemas is off and the schema registry does not know a schema.',
+  },
+  'registry.refused': {
+    exit: 3,
+    when: 'The schema registry refused a request: credentials, permissions, or a schema it calls invalid.',
+  },
+  'registry.unavailable': {
+    exit: 1,
+    when: 'The schema registry did not answer for too long; the pipeline starts again from its checkpoint.',
+  },
   // formats
   'format.key_not_sent': {
     exit: 1,
@@ -268,6 +285,10 @@ export const ERROR_CODES = {
   'format.key_unsupported': {
     exit: 2,
     when: 'A message key holds a column whose type the format does not write.',
+  },
+  'format.name_collision': {
+    exit: 3,
+    when: 'Two columns of a table have the same name where the format allows fewer characters.',
   },
   'format.reserved_column': {
     exit: 3,

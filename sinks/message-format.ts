@@ -14,11 +14,23 @@ import { parseKeyColumns } from './formats/message-key-columns.js'
 import {
   defaultMessageOptions,
   isDebezium,
+  isRegistered,
   MESSAGE_FORMAT_NAMES,
   type MessageFormatOptions,
 } from './formats/message-options.js'
 
+import { SUBJECT_STRATEGIES, type SubjectOptions, type SubjectStrategy } from './formats/registered-schemas.js'
+import { TRANSACTION_ID_MODES } from './formats/transactions.js'
+
 const MONEY_DIGITS_MAX = 10
+
+const CONFLUENT = 'io.confluent.kafka.serializers.subject.'
+const subjectStrategy = z
+  .enum([
+    ...SUBJECT_STRATEGIES,
+    ...SUBJECT_STRATEGIES.map((name): `${typeof CONFLUENT}${typeof name}` => `${CONFLUENT}${name}`),
+  ])
+  .default('TopicNameStrategy')
 
 /** Spread into a sink's options. */
 export const messageFormatOptions = {
@@ -26,7 +38,7 @@ export const messageFormatOptions = {
     .enum(MESSAGE_FORMAT_NAMES)
     .default('debezium-json')
     .describe(
-      'debezium-json: Debezium envelopes. row-json: plain rows with __op and __table. canal-json, maxwell-json: as Canal and Maxwell write them. cloudevents: CloudEvents 1.0.',
+      'debezium-json: Debezium envelopes. row-json: plain rows with __op and __table. canal-json, maxwell-json: as Canal and Maxwell write them. cloudevents: CloudEvents 1.0. avro, json-schema: Debezium envelopes whose schemas are in a registry.',
     ),
   'debezium-json.flavor': z
     .enum(['debezium', 'flink'])
@@ -81,6 +93,28 @@ export const messageFormatOptions = {
     .boolean()
     .optional()
     .describe("Debezium's __debezium.context headers. Default: true for debezium-json and cloudevents."),
+  'provide.transaction.metadata': z
+    .boolean()
+    .default(false)
+    .describe('Envelopes carry their place in their transaction, and a topic its BEGIN and END.'),
+  'transaction.id.mode': z
+    .enum(TRANSACTION_ID_MODES)
+    .default('transaction')
+    .describe(
+      "transaction: one id for all events of a transaction. event: Debezium's for PostgreSQL, different for each event.",
+    ),
+  'schema.registry.url': z
+    .string()
+    .optional()
+    .describe('Addresses of the schema registry, separated by commas. Needed by avro and json-schema.'),
+  'schema.registry.basic.auth.user.info': z.string().optional().describe('user:password for the schema registry.'),
+  'schema.registry.bearer.auth.token': z.string().optional().describe('A bearer token for the schema registry.'),
+  'auto.register.schemas': z
+    .boolean()
+    .default(true)
+    .describe('Schemas are registered where the registry does not have them; otherwise that is an error.'),
+  'key.subject.name.strategy': subjectStrategy.describe("How the subject of a key's schema is called."),
+  'value.subject.name.strategy': subjectStrategy.describe("How the subject of a value's schema is called."),
   'sink.add-tableId-to-header-enabled': z
     .boolean()
     .default(false)
@@ -118,6 +152,7 @@ export function messageFormatFrom(given: MessageFormatGiven, context: MessageFor
     flavor,
     cloudEventsMode: given['cloudevents.mode'],
     tombstones: given['tombstones.on.delete'] ?? (defaults.tombstones && original),
+    transactionIds: given['provide.transaction.metadata'] ? given['transaction.id.mode'] : null,
     includeSchema: given['debezium-json.include-schema.enabled'],
     modes: {
       ...DEFAULT_MODES,
@@ -134,6 +169,31 @@ export function messageFormatFrom(given: MessageFormatGiven, context: MessageFor
     tableIdDatabase: given['table-id.include-database'],
     fixedHeaders: customHeaders(given['sink.custom-header'] ?? ''),
     ...(keyColumns === undefined ? {} : { keyColumns: parseKeyColumns(keyColumns) }),
+    ...(isRegistered(name) ? { subjects: subjectsOf(given) } : {}),
+  }
+}
+
+function subjectsOf(given: MessageFormatGiven): SubjectOptions {
+  const urls = (given['schema.registry.url'] ?? '').split(',').map((url) => url.trim())
+  if (!urls.every((url) => URL.canParse(url))) {
+    throw new TidemarkError('config.invalid', {
+      message: `value.format: ${given['value.format']} needs schema.registry.url, and it is not a list of addresses.`,
+      fix: 'Set schema.registry.url, for example http://localhost:8081.',
+      at: 'sink.schema.registry.url',
+    })
+  }
+  const basicAuth = given['schema.registry.basic.auth.user.info']
+  const bearerToken = given['schema.registry.bearer.auth.token']
+  const strategy = (name: string) => name.replace(CONFLUENT, '') as SubjectStrategy
+  return {
+    registry: {
+      urls,
+      autoRegister: given['auto.register.schemas'],
+      ...(basicAuth === undefined ? {} : { basicAuth }),
+      ...(bearerToken === undefined ? {} : { bearerToken }),
+    },
+    keySubject: strategy(given['key.subject.name.strategy']),
+    valueSubject: strategy(given['value.subject.name.strategy']),
   }
 }
 

@@ -13,8 +13,8 @@ import type { ValueCodec } from './value-codec.js'
 
 export interface DebeziumOptions extends SourceOptions {
   readonly modes?: DebeziumModes
-  /** What stands before each event: an embedded schema. */
-  readonly opening?: string
+  /** What stands before each event: an embedded schema, or the id of one. */
+  readonly opening?: string | Buffer
   /** JSON for a column of the old row that was not sent; by default its default, or null. */
   readonly absent?: (column: Column, codec: ValueCodec) => string
 }
@@ -40,7 +40,7 @@ export function debeziumRows(schema: TableSchema, options: DebeziumOptions): { p
 export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): LineEncoder {
   const { present, old } = debeziumRows(schema, options)
   const source = sourceWriter(schema, options)
-  const opened = (text: string) => Buffer.from(`${options.opening ?? ''}${text}`)
+  const opened = (text: string) => Buffer.concat([Buffer.from(options.opening ?? ''), Buffer.from(text)])
   const noBefore = opened('{"before":null,"after":{')
   const withBefore = opened('{"before":{')
   const noRows = opened('{"before":null,"after":null')

@@ -7,7 +7,7 @@ import type { LineEncoder } from './format.js'
 import { append, appendRow, appendSome } from './parts.js'
 import { changedValues, plainRows, wholeRow } from './plain-rows.js'
 import { maxwellStyle, styledCodecs } from './text-codecs.js'
-import type { TransactionCounter } from './transactions.js'
+import { collectionName, type TransactionCounter } from './transactions.js'
 
 const SLACK = 8
 const TYPES = { r: 'bootstrap-insert', c: 'insert', u: 'update', d: 'delete', t: 'table-truncate' } as const
@@ -26,7 +26,7 @@ export function maxwellEncoder(schema: TableSchema, transactions: TransactionCou
     const table = `"database":${name(schema.namespace)},"table":${name(schema.name)},"type":"${TYPES[op]}","ts":${seconds}`
     if (origin!.kind === 'snapshot' || op === 'r') return Buffer.from(`{${table},"data":{`)
     const { xid } = origin!.txn
-    const offset = transactions.next(origin!.txn, schema.id).total - 1
+    const offset = transactions.next(origin!.txn, collectionName(schema)).total - 1
     return Buffer.from(`{${table},"xid":${xid ?? 'null'},"xoffset":${offset},"position":"${at}","data":{`)
   }
   const closeData = Buffer.from('}')

@@ -104,11 +104,6 @@ export class MessageBuffers implements Messages {
     this.#marked = true
   }
 
-  /** A copy of a message's key. */
-  keyOf(message: number): Buffer {
-    return Buffer.from(this.key.bytes.subarray(this.keyStart(message), this.keyEnds[message]))
-  }
-
   keyStart(message: number): number {
     return message === 0 ? 0 : this.keyEnds[message - 1]!
   }

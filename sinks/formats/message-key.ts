@@ -3,6 +3,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { Change, TableSchema } from '../../core/model.js'
 import type { PackedValues } from '../../core/packed-rows.js'
 import type { ByteWriter } from './byte-writer.js'
+import { valueJson } from './debezium-postgres.js'
 import { compileRow } from './row-compiler.js'
 import type { ValueCodec } from './value-codec.js'
 
@@ -14,14 +15,14 @@ export interface KeyWriter {
   /** Writes a change's key at the writer's end. */
   write(writer: ByteWriter, change: Change): void
   packed(writer: ByteWriter, values: PackedValues, base: number): void
-  /** The key without a schema around it, as headers hold it. */
-  bare(key: Buffer): Buffer
+  /** The key as headers hold it: JSON without a schema around it. */
+  header(change: Change): Buffer
 }
 
 export interface KeyShape {
   readonly columns: readonly number[]
   /** What stands before the first column: `{`. */
-  readonly opening: string
+  readonly opening: string | Buffer
   /** What stands behind the last: `}`. */
   readonly closing: string
   readonly codecs: readonly (ValueCodec | null)[]
@@ -36,24 +37,19 @@ export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs
     if (!codec) throw unsupported(schema, name)
     return { name: prefix + name, index, codec, unsent: 'null' }
   })
-  // An update without its old row may have changed a column that is not of the table's own key.
-  const foreign = columns.find((index) => !schema.key.includes(index)) ?? -1
+  const refuse = notSentKey(schema, columns)
   const head = Buffer.from(opening)
   const tail = Buffer.from(closing)
-  const row = compileRow(fields, { leadingComma: /[^{]$/.test(opening), slack: tail.length })
+  const row = compileRow(fields, { leadingComma: head.at(-1) !== BRACE, slack: tail.length })
   const open = (writer: ByteWriter): number => {
     writer.reserve(writer.length, head.length)
     return put(writer.bytes, writer.length, head)
   }
   return {
     columns,
-    gather(text, { op, before, after }) {
-      const values = op === 'd' ? before! : after!
-      if (foreign >= 0 && op === 'u' && before === null) throw notSent(schema, foreign)
-      for (let i = 0; i < columns.length; i++) {
-        if (values[columns[i]!] === undefined) throw notSent(schema, columns[i]!)
-      }
-      return row.gather(text, values)
+    gather(text, change) {
+      refuse(change)
+      return row.gather(text, change.op === 'd' ? change.before! : change.after!)
     },
     write(writer, { op, before, after }) {
       const end = row.write(writer, open(writer), op === 'd' ? before! : after!)
@@ -63,10 +59,16 @@ export function jsonKey(schema: TableSchema, { columns, opening, closing, codecs
       const end = row.packed(writer, open(writer), values, base)
       writer.length = put(writer.bytes, end, tail)
     },
-    bare: (key) => key.subarray(head.length - 1, key.length - tail.length + 1),
+    header({ op, before, after }) {
+      const values = op === 'd' ? before! : after!
+      return Buffer.from(
+        `{${fields.map(({ name, index, codec }) => `${JSON.stringify(name)}:${valueJson(codec, values[index])}`)}}`,
+      )
+    },
   }
 }
 
+const BRACE = 123
 const LOOPED_BYTES_MAX = 32
 
 function put(bytes: Buffer, at: number, constant: Buffer): number {
@@ -74,6 +76,19 @@ function put(bytes: Buffer, at: number, constant: Buffer): number {
   if (length > LOOPED_BYTES_MAX) bytes.set(constant, at)
   else for (let i = 0; i < length; i++) bytes[at + i] = constant[i]!
   return at + length
+}
+
+/** Refuses changes that came without their key. */
+export function notSentKey(schema: TableSchema, columns: readonly number[]): (change: Change) => void {
+  // An update without its old row may have changed a column that is not of the table's own key.
+  const foreign = columns.find((index) => !schema.key.includes(index)) ?? -1
+  return ({ op, before, after }) => {
+    const values = op === 'd' ? before! : after!
+    if (foreign >= 0 && op === 'u' && before === null) throw notSent(schema, foreign)
+    for (let i = 0; i < columns.length; i++) {
+      if (values[columns[i]!] === undefined) throw notSent(schema, columns[i]!)
+    }
+  }
 }
 
 function unsupported({ id }: TableSchema, name: string): TidemarkError {

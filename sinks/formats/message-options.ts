@@ -2,8 +2,18 @@
 import type { TableSchema } from '../../core/model.js'
 import { DEFAULT_MODES, type DebeziumModes } from './debezium-modes.js'
 import type { HeaderOptions } from './message-headers.js'
+import type { SubjectOptions } from './registered-schemas.js'
+import type { TransactionIdMode } from './transactions.js'
 
-export const MESSAGE_FORMAT_NAMES = ['debezium-json', 'row-json', 'canal-json', 'maxwell-json', 'cloudevents'] as const
+export const MESSAGE_FORMAT_NAMES = [
+  'debezium-json',
+  'row-json',
+  'canal-json',
+  'maxwell-json',
+  'cloudevents',
+  'avro',
+  'json-schema',
+] as const
 export type MessageFormatName = (typeof MESSAGE_FORMAT_NAMES)[number]
 
 export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
@@ -17,9 +27,13 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   readonly runId?: string
   /** The format as its inventor writes it, or as Flink CDC does: debezium-json, canal-json. */
   readonly flavor: 'original' | 'flink'
+  /** avro and json-schema: where schemas are registered. */
+  readonly subjects?: SubjectOptions
   readonly cloudEventsMode: 'structured' | 'binary'
   /** A delete is followed by a message without a value. */
   readonly tombstones: boolean
+  /** Events carry their place in their transaction, and its BEGIN and END are messages of their own; null: neither. */
+  readonly transactionIds: TransactionIdMode | null
   readonly modes: DebeziumModes
   /** Keys and values bring their Connect schemas. */
   readonly includeSchema: boolean
@@ -35,6 +49,7 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
     flavor: 'original',
     cloudEventsMode: 'structured',
     tombstones: isUnwrapped(name) || isDebezium(name),
+    transactionIds: null,
     modes: DEFAULT_MODES,
     includeSchema: false,
     contextHeaders: isDebezium(name),
@@ -46,7 +61,12 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
 
 /** Formats that consumers of Debezium know: its headers, its tombstones. */
 export function isDebezium(name: MessageFormatName): boolean {
-  return name === 'debezium-json' || name === 'cloudevents'
+  return name === 'debezium-json' || name === 'cloudevents' || isRegistered(name)
+}
+
+/** Formats whose messages name a schema in a registry. */
+export function isRegistered(name: MessageFormatName): boolean {
+  return name === 'avro' || name === 'json-schema'
 }
 
 function isUnwrapped(name: MessageFormatName): boolean {

@@ -1,5 +1,6 @@
 /** Puts a table's writers together: which format writes the value, what the key is, which headers all messages have. */
-import type { Column, TableSchema } from '../../core/model.js'
+import type { Column, Origin, TableSchema } from '../../core/model.js'
+import { avroEncoder, avroKey, wirePrefix } from './avro-envelope.js'
 import { canalEncoder } from './canal-json.js'
 import { cloudEventEncoder, STRUCTURED_TYPE } from './cloudevents.js'
 import { absentJson, type ConnectSchema, schemaJson, tableSchemas } from './connect-schema.js'
@@ -13,8 +14,9 @@ import { flinkTableId, tableHeaders } from './message-headers.js'
 import { jsonKey, type KeyWriter } from './message-key.js'
 import type { MessageFormatOptions } from './message-options.js'
 import { productVersion } from './product-version.js'
+import type { RegisteredSchemas } from './registered-schemas.js'
 import { rowCodecs, rowEncoder } from './row-json.js'
-import type { TransactionCounter } from './transactions.js'
+import { type TransactionCounter, transactionBlock } from './transactions.js'
 import type { ValueCodec } from './value-codec.js'
 
 export interface TableEncoder {
@@ -32,12 +34,23 @@ export type TableOptions = MessageFormatOptions & {
   readonly runId: string
   readonly transactions: TransactionCounter
   readonly eventIds: EventIds
+  /** avro and json-schema alone have it. */
+  readonly registered: RegisteredSchemas | null
+  /** JSON of the next event's `transaction`. */
+  readonly transaction?: (origin: Origin, place: number | bigint) => string
 }
 
 export function compileTable(schema: TableSchema, options: TableOptions): TableEncoder {
-  const keyColumns = options.keyColumns?.(schema) ?? schema.key
-  const { headers = [], ...writers } = writersOf({ schema, keyColumns, options })
+  const keyColumns = keyColumnsOf(schema, options)
+  const { transactions, transactionIds: ids } = options
+  const counted = ids === null ? options : { ...options, transaction: transactionBlock(schema, transactions, ids) }
+  const { headers = [], ...writers } = writersOf({ schema, keyColumns, options: counted })
   return { keyColumns, headers: [...headers, ...tableHeaders(schema, options)], ...writers }
+}
+
+/** The columns that message.key.columns names for the table; without any, those of its event key. */
+export function keyColumnsOf(schema: TableSchema, { keyColumns }: MessageFormatOptions): readonly number[] {
+  return keyColumns?.(schema) ?? schema.key
 }
 
 interface Table {
@@ -60,12 +73,21 @@ function writersOf(table: Table): Writers {
       return { value: maxwellEncoder(schema, options.transactions), key: maxwellKey(table) }
     case 'cloudevents':
       return cloudEventWriters(table)
+    case 'avro':
+      return avroWriters(table)
+    case 'json-schema':
+      return jsonSchemaWriters(table)
     case 'debezium-json':
       return options.flavor === 'flink' ? flinkDebeziumWriters(table) : debeziumWriters(table)
   }
 }
 
-function keyOf({ schema, keyColumns }: Table, codecs: readonly (ValueCodec | null)[], opening = '{', closing = '}') {
+function keyOf(
+  { schema, keyColumns }: Table,
+  codecs: readonly (ValueCodec | null)[],
+  opening: string | Buffer = '{',
+  closing = '}',
+) {
   if (keyColumns.length === 0) return null
   return jsonKey(schema, { columns: keyColumns, opening, closing, codecs })
 }
@@ -84,6 +106,32 @@ function debeziumWriters(table: Table): Writers {
   return {
     value: debeziumEncoder(schema, { ...options, version, opening: opening(envelope), closing: '}', absent }),
     key: key === null ? null : keyOf(table, codecs, `${opening(key)}{`, '}}'),
+  }
+}
+
+function avroWriters(table: Table): Writers {
+  const { schema, options, keyColumns } = table
+  const { schemas, key, value } = options.registered!.of(schema)
+  const avro = { ...options, version: productVersion() }
+  const json = keyOf(table, debeziumCodecs(schema, options.modes))
+  return {
+    value: avroEncoder(schema, schemas, value, avro),
+    key: json === null ? null : avroKey(schema, schemas, key!, { ...avro, columns: keyColumns, json }),
+  }
+}
+
+/** The JSON of debezium-json behind the id of its schema. */
+function jsonSchemaWriters(table: Table): Writers {
+  const { schema, options } = table
+  const { key, value } = options.registered!.of(schema)
+  const absent = (column: Column, codec: ValueCodec) => absentJson(column, codec, options.modes)
+  const opening = wirePrefix(value)
+  return {
+    value: debeziumEncoder(schema, { ...options, version: productVersion(), closing: '', absent, opening }),
+    key:
+      key === null
+        ? null
+        : keyOf(table, debeziumCodecs(schema, options.modes), Buffer.concat([wirePrefix(key), Buffer.from('{')])),
   }
 }
 

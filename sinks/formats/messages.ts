@@ -3,22 +3,31 @@
  * version of a table's schema, like the line formats, whose writers make the values.
  */
 import { randomUUID } from 'node:crypto'
-import type { ChangeBatch, TableSchema } from '../../core/model.js'
+import { assert } from '../../core/errors.js'
+import type { Change, ChangeBatch, TableSchema } from '../../core/model.js'
 import type { PackedRows } from '../../core/packed-rows.js'
 import { EventIds } from './event-ids.js'
 import { type Headers, KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
 import { eventsOf } from './message-events.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './message-headers.js'
 import type { KeyWriter } from './message-key.js'
-import type { MessageFormatOptions } from './message-options.js'
-import { compileTable, type TableEncoder } from './message-tables.js'
-import { TransactionCounter } from './transactions.js'
+import { isRegistered, type MessageFormatOptions } from './message-options.js'
+import { compileTable, keyColumnsOf, type TableEncoder } from './message-tables.js'
+import { RegisteredSchemas, type TopicOf } from './registered-schemas.js'
+import { TransactionCounter, TransactionTopic } from './transactions.js'
 
 export { type Headers, type HeaderValue, KEY_NULL, type Messages, VALUE_NULL } from './message-buffers.js'
 
 export interface MessageFormat {
   readonly name: string
+  /**
+   * Makes ready for tables: registers their schemas where the format needs that. To be awaited before the first batch of
+   * each schema, outside of transactions: it waits while the registry is away. Throws `registry.*`.
+   */
+  prepare(schemas: Iterable<TableSchema>, topicOf: TopicOf, signal: AbortSignal): Promise<void>
   encode(batch: ChangeBatch): Messages
+  /** BEGIN and END of source transactions; null unless transaction metadata is asked for. */
+  readonly transactions: TransactionTopic | null
 }
 
 /** Compiled tables kept at most; schemas beyond it (endless DDL) are compiled again (I8). */
@@ -30,7 +39,13 @@ type RowsBatch = Extract<ChangeBatch, { kind: 'rows' }>
 
 export function createMessageFormat(given: MessageFormatOptions): MessageFormat {
   const runId = given.runId ?? randomUUID()
-  const options = { ...given, runId, transactions: new TransactionCounter(), eventIds: new EventIds(runId) }
+  const options = {
+    ...given,
+    runId,
+    transactions: new TransactionCounter(),
+    eventIds: new EventIds(runId),
+    registered: registeredOf(given),
+  }
   const marked = given.flavor !== 'flink' && given.name !== 'canal-json' && given.name !== 'maxwell-json'
   const clock = options.clock ?? Date.now
   const out = new MessageBuffers()
@@ -47,6 +62,16 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
 
   return {
     name: options.name,
+    transactions:
+      given.transactionIds === null
+        ? null
+        : new TransactionTopic(options.transactions, given.transactionIds, given.includeSchema),
+    async prepare(schemas, topicOf, signal) {
+      if (options.registered === null) return
+      for (const schema of schemas) {
+        await options.registered.register(schema, keyColumnsOf(schema, options), topicOf(schema), signal)
+      }
+    },
     encode(batch) {
       const table = tableOf(batch.schema)
       table.value.begin(batch.origin, clock())
@@ -61,6 +86,12 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
       return out
     },
   }
+}
+
+function registeredOf(options: MessageFormatOptions): RegisteredSchemas | null {
+  if (!isRegistered(options.name)) return null
+  assert(options.subjects !== undefined, `format ${options.name} was made without a registry`)
+  return new RegisteredSchemas({ ...options, ...options.subjects, type: options.name === 'avro' ? 'AVRO' : 'JSON' })
 }
 
 function writePacked(
@@ -118,7 +149,7 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, o
       if (eventHeaders !== undefined) out.addHeaders(message, eventHeaders())
       if (moved?.has(written)) leaving = message
       else if (leaving >= 0) {
-        if (marked) markMove(out, key!, leaving, message)
+        if (marked) markMove(out, key!, leaving, message, changes[written - 1]!, next)
         leaving = -1
       }
       if (next.op === 'd' && tombstones) out.tombstone()
@@ -127,8 +158,8 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, o
 }
 
 /** The delete and its tombstone name the new key, the insert the old one. */
-function markMove(out: MessageBuffers, key: KeyWriter, from: number, to: number): void {
-  const newKey: Headers = [[NEW_KEY_HEADER, key.bare(out.keyOf(to))]]
+function markMove(out: MessageBuffers, key: KeyWriter, from: number, to: number, gone: Change, came: Change): void {
+  const newKey: Headers = [[NEW_KEY_HEADER, key.header(came)]]
   for (let message = from; message < to; message++) out.addHeaders(message, newKey)
-  out.addHeaders(to, [[OLD_KEY_HEADER, key.bare(out.keyOf(from))]])
+  out.addHeaders(to, [[OLD_KEY_HEADER, key.header(gone)]])
 }

@@ -306,3 +306,94 @@ function described({ type, name, parameters, items }: ReturnType<typeof semantic
   const pairs = Object.entries(parameters ?? {}).map(([key, value]) => `"${key}": "${value}"`)
   return `${type}${name === undefined ? '' : ` \`${name}\``}${pairs.length === 0 ? '' : ` {${pairs.join(', ')}}`}`
 }
+
+t.test('transaction metadata as recorded, with ids of events; with ids of transactions, one for each', async (t) => {
+  const recorded = (include: boolean) => ({
+    ...defaultMessageOptions('debezium-json', 's'),
+    transactionIds: 'event' as const,
+    includeSchema: include,
+  })
+  const stream = recordedStream()
+  const own = createMessageFormat(recorded(false))
+  const one = createMessageFormat({ ...recorded(false), transactionIds: 'transaction' })
+  let checked = 0
+  let ordinal = 0n
+  const ids = new Map<bigint, Set<string>>()
+  const sent: unknown[] = []
+  const want: unknown[] = []
+  const take = (made: readonly { key: Buffer; value: Buffer }[] | undefined) => {
+    for (const { key, value } of made ?? []) sent.push([tokens(key.toString()), tokens(value.toString())])
+  }
+  for (const [i, { topic, key, value }] of stream.entries()) {
+    if (topic === 's.transaction') {
+      // The end of a transaction names its commit, which its events know before.
+      if ((value as { status?: string }).status === 'BEGIN') {
+        const end = stream.slice(i).find((next) => (next.value as { status?: string } | null)?.status === 'END')
+        ordinal = BigInt((end?.value as { id: string } | undefined)?.id.split(':')[1] ?? 10n ** 15n)
+      }
+      want.push([key, value])
+      continue
+    }
+    const { source, transaction, op } = value as unknown as NonNullable<RecordedMessage['value']>
+    const { at, origin } = originOf(value as never)
+    if (origin.kind !== 'log') continue
+    const schema = {
+      nopk: keylessTable(),
+      types_pk2: pairTable(),
+      types: typesTable('types', { generated: false }),
+      types_full: typesTable('types_full', { generated: false }),
+    }[source.table!]!
+    const placed: Origin = { kind: 'log', txn: { ...origin.txn, ordinal } }
+    const row = schema.columns.map(() => '1')
+    const batch: ChangeBatch =
+      op === 't'
+        ? { kind: 'truncate', schema, origin: placed, at, bytes: 0 }
+        : { kind: 'rows', schema, origin: placed, changes: [change('c', null, row, at)], bytes: 0 }
+    const event = { ...batch, schema: { ...schema, columns: schema.columns.slice(0, 1), key: [] } } as ChangeBatch
+    take(own.transactions?.before(event))
+    const [message] = messageTexts(own, event)
+    t.strictSame((tokens(message!.value!) as { transaction: unknown }).transaction, transaction, `event ${i}`)
+    one.transactions?.before(event)
+    const [same] = messageTexts(one, event)
+    const { id } = JSON.parse(same!.value!).transaction
+    ids.set(ordinal, (ids.get(ordinal) ?? new Set()).add(id))
+    checked++
+  }
+  take(own.transactions?.end())
+  t.strictSame(sent.slice(0, want.length), want, 'BEGIN and END')
+  t.ok(checked > 35 && want.length >= 60, `${checked} events, ${want.length} messages of the transaction topic`)
+  t.ok([...ids.values()].every((set) => set.size === 1))
+  t.equal(new Set([...ids.values()].flatMap((set) => [...set])).size, ids.size)
+
+  const schemas = fixture('postgres-schemas.jsonl')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { topic: string; key: unknown; value: unknown })
+    .find(({ topic }) => topic === 's.transaction')!
+  const wrapped = createMessageFormat(recorded(true))
+  const [begin] = wrapped.transactions!.before(rowsOf(keylessTable(), [change('c', null, ['1', 'x'], 1)]))
+  t.equal(JSON.stringify(JSON.parse(begin!.key.toString()).schema), JSON.stringify(schemas.key))
+  t.equal(JSON.stringify(JSON.parse(begin!.value.toString()).schema), JSON.stringify(schemas.value))
+})
+
+/** The stream's messages with their transactions', without what our sources do not send: logical messages, signals. */
+function recordedStream() {
+  const lines = fixture('postgres-messages.jsonl')
+    .trim()
+    .split('\n')
+    .map((line) => tokens(line) as RecordedMessage)
+  const own = lines.filter(
+    ({ topic, value }) => topic === 's.transaction' || (topic.startsWith('s.public.') && value !== null),
+  )
+  const sent = new Set(
+    own.flatMap(({ topic, value }) => (topic === 's.transaction' ? [] : [txnOf(value!.source.txId)])),
+  )
+  return own.filter(
+    ({ topic, value }) =>
+      topic !== 's.transaction' || sent.has(String((value as unknown as { id: string }).id.split(':')[0])),
+  )
+}
+
+function txnOf(token: string | null | undefined): string {
+  return (token ?? '').replace('number ', '')
+}
