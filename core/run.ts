@@ -71,6 +71,7 @@ interface Barrier {
   readonly ordinal: bigint
   readonly snapshotDone: boolean
   readonly final: boolean
+  readonly midTransaction: boolean
 }
 
 type Out = { readonly batch: ChangeBatch } | { readonly barrier: Barrier }
@@ -507,7 +508,8 @@ export class PipelineRun {
     const state = merger.checkpoint()
     const tables = Object.fromEntries(Object.entries(state.tables).map(([id, saved]) => [id, this.#tagged(id, saved)]))
     const checkpoint: CheckpointState = { ...this.#header(), phase: 'running', ...state, tables }
-    return { checkpoint, ordinal: merger.ordinal, snapshotDone: merger.snapshotDone, final: this.#stopping }
+    const { ordinal, snapshotDone, midTransaction } = merger
+    return { checkpoint, ordinal, snapshotDone, midTransaction, final: this.#stopping }
   }
 
   #tagged(id: string, saved: SavedTable): SavedTable {
@@ -525,10 +527,10 @@ export class PipelineRun {
     }
   }
 
-  async #commit({ checkpoint }: Barrier): Promise<void> {
+  async #commit({ checkpoint, midTransaction }: Barrier): Promise<void> {
     const begun = this.#o.clock.now()
     step('checkpoint.before-commit')
-    const kept = await this.#save(checkpoint)
+    const kept = await this.#save(checkpoint, midTransaction)
     step('checkpoint.committed')
     if (kept) this.#source.release(checkpoint.position) // I1: only now may the source forget.
     step('checkpoint.released')
@@ -539,9 +541,9 @@ export class PipelineRun {
   }
 
   /** False: the sink took everything but does not vouch for it. */
-  async #save(checkpoint: CheckpointState): Promise<boolean> {
+  async #save(checkpoint: CheckpointState, midTransaction = false): Promise<boolean> {
     const text = writeCheckpoint(checkpoint)
-    const kept = await this.#session.commit(text, { signal: this.#end.signal })
+    const kept = await this.#session.commit(text, { signal: this.#end.signal, midTransaction })
     if (this.#sink.guarantee === 'none') await this.#o.state?.write(text)
     return kept !== 'not-durable'
   }

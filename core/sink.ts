@@ -67,9 +67,10 @@ export interface SinkSession {
   write(batches: readonly ChangeBatch[], options: Abortable): Promise<void | readonly number[]>
   /**
    * Makes everything written since the last commit and the checkpoint visible together. Throws `sink.fenced` when no
-   * longer the owner. `not-durable`: everything was taken, but the source must not forget it yet.
+   * longer the owner. `not-durable`: everything was taken, but the source must not forget it yet. `midTransaction`: more of
+   * the last source transaction is to come.
    */
-  commit(checkpoint: string, options: Abortable): Promise<void | 'not-durable'>
+  commit(checkpoint: string, options: Abortable & { readonly midTransaction?: boolean }): Promise<void | 'not-durable'>
   /** Gives up what was not committed and closes. Never throws. */
   close(): Promise<void>
 }

@@ -12,7 +12,9 @@ const { FOLDER_PREFIX, startServer } = await import('../test/support/servers/sta
 const { startKafkaServer } = await import('../test/support/servers/kafka.ts')
 const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
 
-const VERSIONS = ['15', '18', '13', '16']
+const VERSIONS = ['15', '18', '13', '14', '16', '17']
+/** What tests use unless they ask for another. */
+const VERSION_DEFAULT = '15'
 const FILE_TIMEOUT_SECONDS = 1_200
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -41,7 +43,7 @@ async function main(wanted) {
   // The command line tests run the built program.
   const built = await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
   if (built !== 0) return built
-  for (const version of VERSIONS) await provide(version)
+  for (const version of VERSIONS) if (files.some((file) => needsVersion(file, version))) await provide(version)
   if (files.some(needsKafka)) await provideKafka()
   const options = [`--timeout=${FILE_TIMEOUT_SECONDS}`]
   return run(process.execPath, ['scripts/run-tap.mjs', 'servers', ...options, ...files])
@@ -62,9 +64,17 @@ async function provide(version) {
   note(`PostgreSQL ${version}: started at 127.0.0.1:${server.port}`)
 }
 
+function needsVersion(file, version) {
+  return version === VERSION_DEFAULT || text(file).includes(`'${version}'`)
+}
+
 // One broker takes half a gigabyte, so it runs only for files that ask for it.
 function needsKafka(file) {
-  return readFileSync(resolve(root, file), 'utf8').includes('sharedKafka')
+  return text(file).includes('sharedKafka')
+}
+
+function text(file) {
+  return readFileSync(resolve(root, file), 'utf8')
 }
 
 async function provideKafka() {
@@ -80,8 +90,8 @@ async function provideKafka() {
 }
 
 function testFiles() {
-  // The longest first, so that none of them is left alone at the end.
-  return ['test/slow', 'test/servers'].flatMap((folder) =>
+  // The slow suites need no server but the same patience.
+  return ['test/servers', 'test/slow'].flatMap((folder) =>
     readdirSync(`${root}${folder}`)
       .filter((name) => name.endsWith('.test.ts'))
       .sort()

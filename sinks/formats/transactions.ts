@@ -126,6 +126,12 @@ export class TransactionTopic {
     return [this.#message('END', txn, txn.ordinal, String(counts.total), `[${tables}]`)]
   }
 
+  /** The transaction that is not over, for a checkpoint inside it. */
+  get open(): { readonly txn: TxnRef; readonly counts: TransactionCounts } | null {
+    const { counts } = this.#counter
+    return this.#open === null || counts === null ? null : { txn: this.#open, counts }
+  }
+
   /** Goes on inside a transaction that another run began. */
   restore(txn: TxnRef, counts: TransactionCounts): void {
     this.#open = txn

@@ -2,7 +2,9 @@
 import type { ChangeBatch } from '../../core/model.js'
 import { type Pack, type PackWriter, packHeaders } from '../../drivers/kafka.js'
 import { KEY_NULL, type MessageFormat, type Messages, VALUE_NULL } from '../formats/messages.js'
+import type { TransactionMessage } from '../formats/transactions.js'
 import { LargeRecords } from './large-records.js'
+import { murmur2 } from './partition.js'
 import type { KafkaSettings } from './settings.js'
 import type { Target, TopicTargets } from './targets.js'
 
@@ -20,6 +22,7 @@ export class BatchWriter {
   readonly #targets: TopicTargets
   readonly #large: LargeRecords
   readonly #truncateAll: boolean
+  readonly #transactionTopic: string | undefined
   /** Header sets are few and live long: their bytes are made once. */
   readonly #headerBytes = new WeakMap<HeaderSet, Buffer>()
   #ready: Pack[] = []
@@ -30,11 +33,13 @@ export class BatchWriter {
     this.#format = format
     this.#targets = targets
     this.#large = new LargeRecords(targets, settings)
+    this.#transactionTopic = settings.transactionTopic
     this.#truncateAll = settings.options['truncate.partitions'] === 'all'
   }
 
   /** Bytes of the batch's keys and values. */
   async write(batch: ChangeBatch): Promise<number> {
+    for (const message of this.#format.transactions?.before(batch) ?? []) this.#transaction(message)
     const messages = this.#format.encode(batch)
     const target = this.#targets.of(batch.schema)
     if (batch.kind === 'truncate') await this.#truncate(messages, target)
@@ -42,6 +47,18 @@ export class BatchWriter {
     if (this.#openBytes > OPEN_BYTES_MAX) this.#closeAll()
     const { keys, values } = messages
     return keys.length + values.length
+  }
+
+  /** The last source transaction is over. */
+  endTransaction(): void {
+    for (const message of this.#format.transactions?.end() ?? []) this.#transaction(message)
+  }
+
+  #transaction({ key, value }: TransactionMessage): void {
+    const { packs } = this.#targets.topic(this.#transactionTopic!)!
+    const pack = packs[(murmur2(key, 0, key.length) & 0x7fffffff) % packs.length]!
+    pack.append(Date.now(), key, 0, key.length, value, 0, value.length, NO_HEADERS)
+    this.#openBytes += key.length + value.length
   }
 
   /** Full batches, in the order in which they were filled. */

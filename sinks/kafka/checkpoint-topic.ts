@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../../core/errors.js'
 import { type KafkaCluster, type Pack, PackWriter } from '../../drivers/kafka.js'
+import type { OpenTransaction } from './open-transaction.js'
 import { readableConfig } from './readable-config.js'
 
 const VERSION = 1
@@ -25,6 +26,7 @@ const CONFIG = {
 }
 
 export interface SavedState {
+  readonly transaction: OpenTransaction | null
   readonly claim: string | null
   readonly checkpoint: string | null
   /** Partitions of every topic when the checkpoint was made. */
@@ -37,6 +39,7 @@ interface Head {
   readonly version: number
   readonly pipeline: string
   readonly partitions: Readonly<Record<string, number>>
+  readonly transaction?: OpenTransaction
   /** null: the pipeline was dropped. */
   readonly checkpoint?: string | null
   readonly parts?: { readonly set: 'a' | 'b'; readonly count: number; readonly sha256: string }
@@ -106,8 +109,10 @@ export class CheckpointTopic {
    * The records of a checkpoint, null for a dropped pipeline. The last pack makes the others count; where nothing binds them together
    * (at-least-once) they must be acknowledged before it is sent.
    */
-  checkpoint(text: string | null, state: Pick<SavedState, 'partitions' | 'spare'>): Pack[] {
-    const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions: state.partitions }
+  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'checkpoint'>): Pack[] {
+    const { partitions, transaction } = state
+    const open = transaction === null ? {} : { transaction }
+    const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions, ...open }
     const bytes = Buffer.from(text ?? '')
     if (bytes.length <= this.#partBytes / 2)
       return [this.#pack(CHECKPOINT, JSON.stringify({ ...head, checkpoint: text }))]
@@ -133,6 +138,7 @@ export class CheckpointTopic {
       claim: this.#json<{ claim: string }>(claim)?.claim ?? null,
       checkpoint: head === null ? null : (head.checkpoint ?? this.#joined(head, newest)),
       partitions: head?.partitions ?? {},
+      transaction: head?.transaction ?? null,
       spare: head?.parts?.set === 'a' ? 'b' : 'a',
     }
   }

@@ -72,7 +72,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
         { signal },
       )
       try {
-        await producer.send(topic.checkpoint(null, { partitions: {}, spare: before.spare }))
+        await producer.send(topic.checkpoint(null, { partitions: {}, transaction: null, spare: before.spare }))
         if (settings.exactlyOnce) await producer.commit()
       } finally {
         await producer.close()

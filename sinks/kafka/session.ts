@@ -13,6 +13,7 @@ import type { MessageFormat } from '../formats/messages.js'
 import { BatchWriter } from './batch-writer.js'
 import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
 import { kafkaOptions } from './connection.js'
+import { restoreTransaction, savedTransaction } from './open-transaction.js'
 import type { KafkaSettings } from './settings.js'
 import { TopicTargets } from './targets.js'
 
@@ -21,6 +22,10 @@ const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** Full batches that wait for company before they are sent: one request for several partitions. */
 const SEND_BYTES = 1024 * 1024
 const REFUSED = 'refused'
+/** Schemas remembered; beyond it (endless DDL) they are prepared again. */
+const KNOWN_MAX = 4_096
+/** Of transaction.timeout.ms. */
+const REGISTRY_WAIT_PART = 1 / 4
 
 export class KafkaSession implements SinkSession {
   readonly checkpoint: string | null
@@ -29,6 +34,9 @@ export class KafkaSession implements SinkSession {
   readonly #topic: CheckpointTopic
   readonly #settings: KafkaSettings
   readonly #targets: TopicTargets
+  readonly #format: MessageFormat
+  /** Fingerprints of schemas that the format is ready for. */
+  readonly #known = new Set<string>()
   readonly #writer: BatchWriter
   readonly #sends = new Set<Promise<void>>()
   #inFlightBytes = 0
@@ -46,6 +54,8 @@ export class KafkaSession implements SinkSession {
     this.#settings = settings
     this.checkpoint = state.checkpoint
     this.#spare = state.spare
+    this.#format = parts.format
+    if (state.transaction !== null) restoreTransaction(parts.format, state.transaction)
     this.#targets = new TopicTargets(parts.cluster, settings, state.partitions)
     this.#writer = new BatchWriter(parts.format, this.#targets, settings)
   }
@@ -86,13 +96,17 @@ export class KafkaSession implements SinkSession {
     tables: readonly TableSchema[],
     options: Abortable & { readonly first: ReadonlySet<TableId> },
   ): Promise<void> {
-    await this.#guard(options.signal, () => this.#targets.prepare(tables, options))
+    await this.#guard(options.signal, async () => {
+      await this.#targets.prepare(tables, options)
+      await this.#register(tables, options.signal)
+    })
   }
 
   async write(batches: readonly ChangeBatch[], { signal }: Abortable): Promise<readonly number[]> {
     return await this.#guard(signal, async () => {
       const sizes: number[] = []
       for (const batch of batches) {
+        if (!this.#known.has(batch.schema.fingerprint)) await this.#learn(batch.schema, signal)
         sizes.push(await this.#writer.write(batch))
         if (this.#writer.readyBytes >= SEND_BYTES) await this.#send(this.#writer.takeReady())
       }
@@ -100,11 +114,16 @@ export class KafkaSession implements SinkSession {
     })
   }
 
-  async commit(checkpoint: string, { signal }: Abortable): Promise<void> {
+  async commit(
+    checkpoint: string,
+    { signal, midTransaction = false }: Abortable & { readonly midTransaction?: boolean },
+  ): Promise<void> {
     await this.#guard(signal, async () => {
+      if (!midTransaction) this.#writer.endTransaction()
       await this.#writer.settle()
       const { partitions } = this.#targets
-      const packs = this.#topic.checkpoint(checkpoint, { partitions, spare: this.#spare })
+      const transaction = savedTransaction(this.#format.transactions?.open ?? null)
+      const packs = this.#topic.checkpoint(checkpoint, { partitions, transaction, spare: this.#spare })
       if (packs.length > 1) this.#spare = this.#spare === 'a' ? 'b' : 'a'
       step('kafka.before-send')
       if (this.#settings.exactlyOnce) await this.#commitTransaction(packs)
@@ -140,6 +159,27 @@ export class KafkaSession implements SinkSession {
     void this.#cluster.close().catch(() => {})
   }
 
+  /**
+   * Schemas are registered before their first message. A registry that does not answer must not hold the transaction
+   * open: the session ends, and the next one waits before it opens one.
+   */
+  async #learn(schema: TableSchema, signal: AbortSignal): Promise<void> {
+    const late = new AbortController()
+    const waitMs = this.#settings.transactionTimeoutMs * REGISTRY_WAIT_PART
+    const timer = setTimeout(() => late.abort(registrySlow(schema.id, waitMs)), waitMs)
+    try {
+      await this.#register([schema], AbortSignal.any([signal, late.signal]))
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #register(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void> {
+    await this.#format.prepare(schemas, (schema) => this.#targets.of(schema).topic.name, signal)
+    if (this.#known.size > KNOWN_MAX) this.#known.clear()
+    for (const { fingerprint } of schemas) this.#known.add(fingerprint)
+  }
+
   /** Starts sending; waits only while too much is under way (I8). */
   async #send(packs: readonly Pack[]): Promise<void> {
     if (packs.length > 0) {
@@ -173,6 +213,14 @@ export class KafkaSession implements SinkSession {
       throw this.#failure
     }
   }
+}
+
+function registrySlow(table: TableId, waitMs: number): TidemarkError {
+  return new TidemarkError('registry.unavailable', {
+    message: `the new schema of table ${table} could not be registered within ${waitMs} ms, and a transaction is open`,
+    fix: 'Check schema.registry.url. The pipeline goes on once the registry answers.',
+    retriable: true,
+  })
 }
 
 function timedOut({ transactionTimeoutMs }: KafkaSettings): string {

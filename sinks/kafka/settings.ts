@@ -16,6 +16,8 @@ export interface KafkaSettings {
   readonly transactionTimeoutMs: number
   readonly checkpointTopic: string
   readonly topics: TopicOptions
+  /** For BEGIN and END of source transactions; absent: nobody asked for them. */
+  readonly transactionTopic: string | undefined
   readonly replication: number
   readonly maxMessageBytesDefault: number
 }
@@ -37,6 +39,7 @@ export function kafkaSettings(options: KafkaSinkOptions, pipeline: string): Kafk
       replacement: options['topic.replacement'],
       mapping: options['sink.tableId-to-topic.mapping'] ?? new Map(),
     },
+    transactionTopic: options['provide.transaction.metadata'] ? legal(`${prefix}.transaction`) : undefined,
     replication: options['topic.creation.default.replication.factor'] ?? BROKER_DEFAULT,
     maxMessageBytesDefault: MAX_MESSAGE_BYTES_DEFAULT,
   }

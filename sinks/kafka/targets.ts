@@ -65,7 +65,9 @@ export class TopicTargets {
     const { signal } = options
     const names = topicsOf(tables, this.#settings.topics)
     const deadLetter = this.#settings.options['dead.letter.topic']
-    const wanted = [...new Set([...names.values(), ...(deadLetter === undefined ? [] : [deadLetter])])]
+    const wanted = [...new Set([...names.values(), deadLetter, this.#settings.transactionTopic])].filter(
+      (name) => name !== undefined,
+    )
     const found = await this.#cluster.topics(wanted, { signal })
     const missing = wanted.filter((name) => !found.get(name))
     for (const name of missing) await this.#create(name, options)

@@ -17,7 +17,8 @@ const REMOVES = 'start.removed-forgotten'
 
 const kafka = await sharedKafka()
 const steps = STEPS.filter((name) => !name.startsWith('pg-sink.') && !name.startsWith('file.') && name !== REMOVES)
-const times = (step: StepName) => (step.startsWith('start.') || /claimed|fenced/.test(step) ? [1] : [1, 3])
+const times = (step: StepName) =>
+  /^kafka\.(before-send|sent|committed)|checkpoint\.before-commit/.test(step) ? [1, 3] : [1]
 
 interface Case {
   readonly what: string

@@ -6,7 +6,7 @@ import { runTidemark, startTidemark, writePipeline } from '../support/process.js
 import { testSeed } from '../support/seed.js'
 import { createWriterTable, startWriter } from '../support/writer.js'
 
-for (const version of ['13', '16'] as const) {
+for (const version of ['13', '14', '16', '17'] as const) {
   t.test(`PostgreSQL ${version}: snapshot, stream, kill, resume`, async (t) => {
     const seed = testSeed()
     t.comment(`TIDEMARK_SEED=${seed}`)

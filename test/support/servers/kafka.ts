@@ -18,6 +18,8 @@ const STOP_TIMEOUT_MS = 15_000
 const LOG_TAIL_CHARACTERS = 4_000
 
 export interface KafkaServerOptions {
+  /** Of the first broker's PLAINTEXT listener; any free one by default. */
+  readonly port?: number
   readonly brokers?: 1 | 3
   /** Added to every broker's server.properties. */
   readonly properties?: Readonly<Record<string, string>>
@@ -124,6 +126,7 @@ export async function startKafkaServer(
   const controller = free.pop()!
   const nodes = ids.map((id) => {
     const ports = new Map(names.map((name) => [name, free.pop()!]))
+    if (id === 1 && options.port !== undefined) ports.set('PLAINTEXT', options.port)
     const folder = join(work.path, `kafka-${id}`)
     prepareFolder(folder, id, ports, controller, ids.length, options)
     return new KafkaNode(id, ports, folder, jars)

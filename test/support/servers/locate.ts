@@ -9,14 +9,19 @@ import { fileURLToPath } from 'node:url'
 import { type Binaries, findBinaries, packageName } from '../../../cli/demo/embedded-postgres.js'
 import { aptCommand, canUseApt, installWithApt } from './apt.js'
 
-export type PostgresVersion = '13' | '15' | '16' | '18'
+export type PostgresVersion = '13' | '14' | '15' | '16' | '17' | '18'
 
 export type Located = { readonly binDir: string } | { readonly npm: Binaries }
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
 /** Versions that npm serves beside the one in package.json. 15 is Debian's own, with its contrib modules. */
-const ON_DEMAND: Partial<Record<PostgresVersion, string>> = { '13': '13.23.0-beta.16', '16': '16.14.0-beta.17' }
+const ON_DEMAND: Partial<Record<PostgresVersion, string>> = {
+  '13': '13.23.0-beta.16',
+  '14': '14.23.0-beta.17',
+  '16': '16.14.0-beta.17',
+  '17': '17.10.0-beta.17',
+}
 
 export function locatePostgres(version: PostgresVersion, note: (line: string) => void): Located {
   const binDir = onMachine(version)
