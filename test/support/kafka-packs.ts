@@ -86,9 +86,11 @@ export async function timeOutTransactions(t: Test, kafka: TestKafka): Promise<vo
   const other = await kafka.createTopic()
   let next = 0
   for (const [when, attempt] of Object.entries(tries)) {
-    const before = await cluster.endOffset(topic, 0, 'uncommitted', { signal })
+    const end = (isolation: 'committed' | 'uncommitted') => cluster.endOffset(topic, 0, isolation, { signal })
+    await until(async () => (await end('committed')) === (await end('uncommitted')), { what: 'markers are written' })
+    const before = await end('uncommitted')
     await producer.send([numbered(topic, 0, 1_000, 5)])
-    const over = async () => (await cluster.endOffset(topic, 0, 'committed', { signal })) === before + 6n
+    const over = async () => (await end('committed')) === before + 6n
     await until(over, { timeoutMs: 30_000, what: 'the marker of the abort is in the log' })
     await t.rejects(attempt(), { code: 'kafka.epoch_refused', message: /transaction\.timeout\.ms \(500\)/ }, when)
     await producer.abort()
