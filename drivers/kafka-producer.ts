@@ -40,12 +40,14 @@ export interface ProducerOptions extends Limits {
   /** Kafka aborts a transaction that is open for longer. */
   readonly transactionTimeoutMs: number
   /** Go on as this producer of before, which fails with `sink.fenced` when another process has taken the id over since. */
-  readonly resume?: ProducerIdentity | undefined
+  readonly resume?: (ProducerIdentity & { readonly open: boolean }) | undefined
   /** Tests begin near the end of the sequence numbers. */
   readonly firstSequence?: number | undefined
 }
 
 const PRODUCE = 0
+/** The last epoch is the coordinator's own, for fencing. */
+const EPOCH_MAX = 32_766
 
 export class KafkaProducer {
   readonly #nodes: KafkaNodes
@@ -60,6 +62,8 @@ export class KafkaProducer {
   #prepared: Promise<unknown> = Promise.resolve()
   readonly #sending = new Set<Promise<void>>()
   #refusedEpoch = false
+  /** The coordinator said that a transaction of ours is open, and was not asked to end it since. */
+  #openForSure = false
 
   private constructor(nodes: KafkaNodes, options: ProducerOptions, first: ProducerIdentity) {
     this.#nodes = nodes
@@ -88,15 +92,23 @@ export class KafkaProducer {
    * a successor. Both end the transaction that was left open.
    */
   static async open(cluster: KafkaCluster, options: ProducerOptions, { signal }: Abortable): Promise<KafkaProducer> {
-    const own = options.resume ?? NO_PRODUCER
-    const producer = new KafkaProducer(cluster.nodes, options, own)
+    const { resume } = options
+    const producer = new KafkaProducer(cluster.nodes, options, resume ?? NO_PRODUCER)
     try {
-      await producer.#initialise(own, signal)
+      if (resume !== undefined) {
+        producer.#openForSure = resume.open
+        await producer.reinitialise({ signal })
+      } else if (!(await producer.#initialise(NO_PRODUCER, signal))) throw producer.#fenced()
       return producer
     } catch (error) {
       await producer.close()
       throw error
     }
+  }
+
+  /** The coordinator is known to have had a transaction of ours open. */
+  get open(): boolean {
+    return this.#openForSure
   }
 
   get producerId(): bigint {
@@ -140,7 +152,8 @@ export class KafkaProducer {
   /** Gives up what was sent since the last commit. Also resolves when the transaction is over already: reinitialise() tells. */
   async abort({ signal = this.#closed.signal }: Partial<Abortable> = {}): Promise<void> {
     await this.#queue.stop(new TidemarkError('kafka.transaction_aborted', { message: 'the transaction was given up' }))
-    if (this.#begun) await this.#end(false, signal)
+    // Where the epoch was refused, the transaction is over, or its successor's business.
+    if (this.#begun && !this.#refusedEpoch) await this.#end(false, signal)
     this.#begun = false
     this.#queue.nextTransaction()
   }
@@ -151,9 +164,20 @@ export class KafkaProducer {
    */
   async reinitialise({ signal = this.#closed.signal }: Partial<Abortable> = {}): Promise<TidemarkError | null> {
     await this.#queue.stop(new TidemarkError('kafka.transaction_aborted', { message: 'the producer starts anew' }))
-    const timedOut = this.#refusedEpoch
-    await this.#initialise(this.#options.transactionalId === null ? NO_PRODUCER : this.#own, signal)
-    return timedOut ? this.#timedOut() : null
+    if (this.#options.transactionalId === null) {
+      await this.#initialise(NO_PRODUCER, signal)
+      return null
+    }
+    const timedOut = this.#refusedEpoch ? this.#timedOut() : null
+    if (await this.#initialise(this.#own, signal)) return timedOut
+    // Before Kafka 4's transaction.version 2, a coordinator that times a transaction out raises the epoch by one and does
+    // not know ours any more. A successor that finds a transaction open raises it by two (to end it, and for itself), so
+    // that this request cannot be accepted in its place. Without an open transaction it could.
+    if (this.#openForSure && this.epoch < EPOCH_MAX) {
+      const raised = { producerId: this.producerId, epoch: this.epoch + 1 }
+      if (await this.#initialise(raised, signal)) return timedOut
+    }
+    throw this.#fenced()
   }
 
   /** Rejects what is under way and forgets it; never throws. An open transaction is left to its time-out or its successor. */
@@ -176,14 +200,15 @@ export class KafkaProducer {
 
   // ---- requests to the coordinator
 
-  async #initialise(own: ProducerIdentity, signal: AbortSignal): Promise<void> {
+  /** False: the coordinator refused the epoch. */
+  async #initialise(own: ProducerIdentity, signal: AbortSignal): Promise<boolean> {
     const { transactionalId: id, transactionTimeoutMs: timeoutMs } = this.#options
     const what = 'InitProducerId'
     const found = await this.#ask(what, signal, async (link) => {
       const answer = await initProducerId(link, id, id === null ? 0 : timeoutMs, own)
       return { code: answer.error, answer }
     })
-    if (EPOCH_REFUSED.has(found.code)) throw this.#fenced()
+    if (EPOCH_REFUSED.has(found.code)) return false
     if (found.code === KafkaCode.invalidTransactionTimeout) {
       throw new TidemarkError('kafka.transaction_timeout', {
         message: `transaction.timeout.ms ${timeoutMs} is more than the brokers' transaction.max.timeout.ms`,
@@ -195,7 +220,9 @@ export class KafkaProducer {
     this.#own = { producerId, epoch }
     this.#refusedEpoch = false
     this.#begun = false
+    this.#openForSure = false
     this.#queue.reset(this.#own)
+    return true
   }
 
   async #add(partitions: readonly TopicPartition[]): Promise<void> {
@@ -215,15 +242,22 @@ export class KafkaProducer {
       throw refused(code, what, `topic ${topic}`)
     }
     if (code !== KafkaCode.none) throw refused(code, what, this.#who())
+    this.#openForSure = true
   }
 
   async #end(commit: boolean, signal: AbortSignal): Promise<void> {
     const id = this.#options.transactionalId!
     const what = commit ? 'the commit' : 'the abort'
+    const wasOpen = this.#openForSure
+    let asked = 0
+    this.#openForSure = false
     const { code } = await this.#ask(
       what,
       signal,
-      async (link) => ({ code: await endTxn(link, id, this.#own, commit) }),
+      async (link) => {
+        asked++
+        return { code: await endTxn(link, id, this.#own, commit) }
+      },
       (ended, afterMs, last) => {
         const { message } = gaveUp(ended, afterMs, last)
         return new TidemarkError('kafka.outcome_unknown', {
@@ -235,6 +269,8 @@ export class KafkaProducer {
     )
     if (code === KafkaCode.none) return
     if (EPOCH_REFUSED.has(code)) {
+      // An earlier answer that was lost may have been that it is ended.
+      this.#openForSure = wasOpen && asked === 1
       const error = this.#epochRefused(code, what)
       if (commit) throw error
       return

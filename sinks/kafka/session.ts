@@ -21,7 +21,9 @@ import { TopicTargets } from './targets.js'
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** Full batches that wait for company before they are sent: one request for several partitions. */
 const SEND_BYTES = 1024 * 1024
+/** What a claim adds for the next session of the same process. */
 const REFUSED = 'refused'
+const OPEN = 'open'
 /** Schemas remembered; beyond it (endless DDL) they are prepared again. */
 const KNOWN_MAX = 4_096
 /** Of transaction.timeout.ms. */
@@ -62,7 +64,7 @@ export class KafkaSession implements SinkSession {
 
   get claim(): string {
     const claim = claimOf(this.#producer)
-    return this.#refused ? `${claim}/${REFUSED}` : claim
+    return `${claim}/${this.#refused ? REFUSED : ''}/${this.#producer.open ? OPEN : ''}`
   }
 
   /** The brokers do not take our epoch any more: fenced, or only too slow. The next session finds out which. */
@@ -82,7 +84,7 @@ export class KafkaSession implements SinkSession {
       await topic.read(await cluster.endOffset(topic.name, 0, 'committed', { signal }), { signal, timeoutMs })
       const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
       const producer = await openProducer(cluster, settings, lastClaim, limits, signal)
-      if (lastClaim?.endsWith(REFUSED)) context.note(timedOut(settings))
+      if (lastClaim?.split('/')[2] === REFUSED) context.note(timedOut(settings))
       step('kafka.fenced')
       const state = await claimed(cluster, producer, topic, settings, signal)
       step('kafka.claimed')
@@ -238,7 +240,7 @@ async function openProducer(
   limits: ReadonlyMap<string, number>,
   signal: AbortSignal,
 ): Promise<KafkaProducer> {
-  const [producerId, epoch] = (lastClaim ?? '').split('/')
+  const [producerId, epoch, , open] = (lastClaim ?? '').split('/')
   return await KafkaProducer.open(
     cluster,
     {
@@ -248,7 +250,7 @@ async function openProducer(
       maxMessageBytes: (topic) => limits.get(topic) || settings.maxMessageBytesDefault,
       // A process that slept must not take the pipeline back from its successor.
       ...(settings.exactlyOnce && producerId && epoch
-        ? { resume: { producerId: BigInt(producerId), epoch: Number(epoch) } }
+        ? { resume: { producerId: BigInt(producerId), epoch: Number(epoch), open: open === OPEN } }
         : {}),
     },
     { signal },

@@ -1,10 +1,21 @@
-/** Brokers of one's own: TLS, SASL and ACLs, a restart in the middle of a transaction, leaders that move. */
+/**
+ * Brokers of one's own: TLS, SASL and ACLs, transactions as in a cluster upgraded from Kafka 3, a restart in the middle
+ * of a transaction, leaders that move.
+ */
 import { createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { KafkaOptions, KafkaSasl, KafkaTls } from '../../drivers/kafka.js'
 import { startKafka } from '../support/kafka.js'
-import { connectKafka, numbered, numbersOf, openProducer, range } from '../support/kafka-packs.js'
+import {
+  connectKafka,
+  numbered,
+  numbersOf,
+  openProducer,
+  range,
+  takeOver,
+  timeOutTransactions,
+} from '../support/kafka-packs.js'
 import { random, testSeed } from '../support/seed.js'
 import { Certificates } from '../support/tls.js'
 
@@ -38,6 +49,7 @@ const sasl = {
 }
 
 const { kafka, server } = await startKafka(t, {
+  upgraded: true,
   properties: {
     'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
     'super.users': 'User:ANONYMOUS;User:CN=client',
@@ -208,6 +220,10 @@ t.test('what a user needs, and no more', async (t) => {
     count += records.length
   t.equal(count, 5)
 })
+
+t.test('a second producer fences the first', (t) => takeOver(t, kafka))
+
+t.test('the coordinator times a transaction out', (t) => timeOutTransactions(t, kafka))
 
 t.test('sessions that end are renewed before they do', async (t) => {
   const { topic, next } = await sessions

@@ -2,7 +2,16 @@
 import t from 'tap'
 import { type Compression, type KafkaCluster, type KafkaRecord, PackWriter, packHeaders } from '../../drivers/kafka.js'
 import { sharedKafka } from '../support/kafka.js'
-import { connectKafka, newId, numbered, numbersOf, openProducer, range } from '../support/kafka-packs.js'
+import {
+  connectKafka,
+  newId,
+  numbered,
+  numbersOf,
+  openProducer,
+  range,
+  takeOver,
+  timeOutTransactions,
+} from '../support/kafka-packs.js'
 import { random, testSeed } from '../support/seed.js'
 import { type ApiName, type Fate, KafkaProxy } from '../support/tcp-proxy.js'
 import { until } from '../support/until.js'
@@ -61,26 +70,7 @@ t.test('every compression, null keys, tombstones, headers and timestamps', async
   }
 })
 
-t.test('a second producer fences the first', async (t) => {
-  const cluster = await connectKafka(t, kafka.options())
-  const topic = await kafka.createTopic()
-  for (const when of ['send', 'commit'] as const) {
-    const transactionalId = newId()
-    const zombie = await openProducer(t, cluster, { transactionalId })
-    await zombie.send([numbered(topic, 0, 1_000, 3)])
-    const successor = await openProducer(t, cluster, { transactionalId })
-    t.equal(successor.producerId, zombie.producerId)
-    t.ok(successor.epoch > zombie.epoch)
-    const tried = when === 'send' ? zombie.send([numbered(topic, 0, 2_000, 3)]) : zombie.commit()
-    await t.rejects(tried, { code: 'kafka.epoch_refused', message: /transaction\.timeout\.ms \(60000\)/ }, when)
-    await t.rejects(zombie.commit(), { code: /kafka/ })
-    await zombie.abort()
-    await t.rejects(zombie.reinitialise(), { code: 'sink.fenced' }, 'it cannot take the id back')
-    await successor.send([numbered(topic, 0, when === 'send' ? 0 : 3, 3)])
-    await successor.commit()
-  }
-  t.same(numbersOf(await kafka.read(topic)), { 0: range(0, 6) })
-})
+t.test('a second producer fences the first', (t) => takeOver(t, kafka))
 
 t.test('answers are lost', async (t) => {
   const proxy = await KafkaProxy.start(t, kafka.bootstrap)
@@ -238,24 +228,35 @@ t.test('sequences pass their end', async (t) => {
   t.same(numbersOf(await kafka.read(topic)), { 0: range(0, 48) })
 })
 
-t.test('the coordinator times a transaction out', async (t) => {
-  const cluster = await connectKafka(t, kafka.options())
+t.test('the coordinator times a transaction out', (t) => timeOutTransactions(t, kafka))
+
+t.test('a commit whose answer was lost, and whose id was then taken over', async (t) => {
+  const proxy = await KafkaProxy.start(t, kafka.bootstrap)
+  const cluster = await connectKafka(t, kafka.options({ brokers: [proxy.bootstrap] }))
+  const direct = await connectKafka(t, kafka.options())
   const topic = await kafka.createTopic()
-  const producer = await openProducer(t, cluster, { transactionTimeoutMs: 500 })
-  for (const [index, when] of (['commit', 'send'] as const).entries()) {
-    await producer.send([numbered(topic, 0, 1_000, 5)])
-    const hidden = async () =>
-      (await cluster.endOffset(topic, 0, 'committed', { signal })) === BigInt((index + 1) * 6 + index * 6)
-    await until(hidden, { timeoutMs: 30_000, what: 'the abort marker is in the log' })
-    const tried = when === 'commit' ? producer.commit() : producer.send([numbered(topic, 0, 2_000, 5)])
-    await t.rejects(tried, { code: 'kafka.epoch_refused' }, when)
-    await producer.abort()
-    const why = await producer.reinitialise()
-    t.match(why, { code: 'kafka.transaction_timed_out', message: /transaction\.timeout\.ms \(500\)/, retriable: true })
-    await producer.send([numbered(topic, 0, index * 5, 5)])
-    await producer.commit()
-  }
-  t.same(numbersOf(await kafka.read(topic)), { 0: range(0, 10) })
+  const transactionalId = newId()
+  const zombie = await openProducer(t, cluster, { transactionalId })
+  await zombie.send([numbered(topic, 0, 0, 3)])
+  const lost = proxy.on('EndTxn', 'lose-answer')
+  proxy.on('EndTxn', 'hold', { skip: 1 })
+  const committing = zombie.commit()
+  await lost.met
+  // The commit took effect, so that the successor's epoch is only one above: the zombie must not try that one.
+  const successor = await openProducer(t, direct, { transactionalId })
+  t.equal(successor.epoch, zombie.epoch + 1)
+  proxy.clear()
+  proxy.cutAll()
+  await t.rejects(committing, { code: 'kafka.epoch_refused' })
+  await zombie.abort()
+  await t.rejects(zombie.reinitialise(), { code: 'sink.fenced' })
+  await successor.send([numbered(topic, 0, 3, 3)])
+  await successor.commit()
+  t.same(numbersOf(await kafka.read(topic)), { 0: range(0, 6) })
+})
+
+t.test('transaction.timeout.ms above the limit of the brokers', async (t) => {
+  const cluster = await connectKafka(t, kafka.options())
   const maximum = await cluster.brokerConfig(['transaction.max.timeout.ms', 'no.such.setting'], { signal })
   t.match(maximum, { 'transaction.max.timeout.ms': /^\d+$/, 'no.such.setting': null })
   const above = openProducer(t, cluster, { transactionTimeoutMs: Number(maximum['transaction.max.timeout.ms']) + 1 })

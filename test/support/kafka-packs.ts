@@ -1,4 +1,6 @@
 /** Producers and packs for tests: numbered records that a judge can count and order. */
+
+import type { Test } from 'tap'
 import {
   KafkaCluster,
   type KafkaOptions,
@@ -7,7 +9,8 @@ import {
   PackWriter,
   type ProducerOptions,
 } from '../../drivers/kafka.js'
-import type { JudgedRecord } from './kafka.js'
+import type { JudgedRecord, TestKafka } from './kafka.js'
+import { until } from './until.js'
 
 interface Teardown {
   teardown(handler: () => Promise<void> | void): unknown
@@ -68,4 +71,62 @@ export function numbersOf(records: readonly JudgedRecord[]): Record<number, numb
 
 export function range(from: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => from + i)
+}
+
+/** Lets the coordinator time transactions out, and goes on: what a sink must be able to tell from a successor. */
+export async function timeOutTransactions(t: Test, kafka: TestKafka): Promise<void> {
+  const cluster = await connectKafka(t, kafka.options())
+  const topic = await kafka.createTopic()
+  const producer = await openProducer(t, cluster, { transactionTimeoutMs: 500 })
+  const tries = {
+    commit: () => producer.commit(),
+    send: () => producer.send([numbered(topic, 0, 2_000, 5)]),
+    add: () => producer.send([numbered(other, 0, 2_000, 5)]),
+  }
+  const other = await kafka.createTopic()
+  let next = 0
+  for (const [when, attempt] of Object.entries(tries)) {
+    const end = (isolation: 'committed' | 'uncommitted') => cluster.endOffset(topic, 0, isolation, { signal })
+    await until(async () => (await end('committed')) === (await end('uncommitted')), { what: 'markers are written' })
+    const before = await end('uncommitted')
+    await producer.send([numbered(topic, 0, 1_000, 5)])
+    const over = async () => (await end('committed')) === before + 6n
+    await until(over, { timeoutMs: 30_000, what: 'the marker of the abort is in the log' })
+    await t.rejects(attempt(), { code: 'kafka.epoch_refused', message: /transaction\.timeout\.ms \(500\)/ }, when)
+    await producer.abort()
+    const why = await producer.reinitialise()
+    t.match(why, { code: 'kafka.transaction_timed_out', message: /transaction\.timeout\.ms \(500\)/, retriable: true })
+    await producer.send([numbered(topic, 0, next, 5)])
+    await producer.commit()
+    next += 5
+  }
+  t.same(numbersOf(await kafka.read(topic)), { 0: range(0, next) })
+  t.equal(await kafka.count(other), 0)
+}
+
+/** A second producer takes the id over at every state of the first one's transaction, which can never take it back. */
+export async function takeOver(t: Test, kafka: TestKafka): Promise<void> {
+  const cluster = await connectKafka(t, kafka.options())
+  const topic = await kafka.createTopic()
+  let next = 0
+  for (const open of [true, false]) {
+    for (const when of ['send', 'commit'] as const) {
+      if (!open && when === 'commit') continue
+      const transactionalId = newId()
+      const zombie = await openProducer(t, cluster, { transactionalId })
+      if (open) await zombie.send([numbered(topic, 0, 1_000, 3)])
+      const successor = await openProducer(t, cluster, { transactionalId })
+      t.equal(successor.producerId, zombie.producerId)
+      // What reinitialise() relies on.
+      t.ok(successor.epoch >= zombie.epoch + (open ? 2 : 1), `epoch ${successor.epoch} after ${zombie.epoch}`)
+      const tried = when === 'send' ? zombie.send([numbered(topic, 0, 2_000, 3)]) : zombie.commit()
+      await t.rejects(tried, { code: 'kafka.epoch_refused', message: /transaction\.timeout\.ms \(60000\)/ }, when)
+      await zombie.abort()
+      await t.rejects(zombie.reinitialise(), { code: 'sink.fenced' }, 'it cannot take the id back')
+      await successor.send([numbered(topic, 0, next, 3)])
+      await successor.commit()
+      next += 3
+    }
+  }
+  t.same(numbersOf(await kafka.read(topic)), { 0: range(0, next) })
 }

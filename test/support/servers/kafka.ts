@@ -4,12 +4,12 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { makeWorkFolder, type WorkFolder } from '../../../cli/demo/work-folder.js'
 import { until } from '../until.js'
-import { kafkaJars } from './kafka-jars.js'
+import { bootstrapFile, kafkaJars } from './kafka-jars.js'
 import { FOLDER_PREFIX } from './start.js'
 
 const HEAP = '512m'
@@ -25,6 +25,8 @@ export interface KafkaServerOptions {
   readonly properties?: Readonly<Record<string, string>>
   /** Listeners beside PLAINTEXT, by name: their security protocol and listener.name.<name>.* properties. */
   readonly listeners?: Readonly<Record<string, Listener>>
+  /** Features as in a cluster that was upgraded from Kafka 3: transactions of version 0. */
+  readonly upgraded?: boolean
 }
 
 export interface Listener {
@@ -129,6 +131,8 @@ export async function startKafkaServer(
     if (id === 1 && options.port !== undefined) ports.set('PLAINTEXT', options.port)
     const folder = join(work.path, `kafka-${id}`)
     prepareFolder(folder, id, ports, controller, ids.length, options)
+    // What `kafka-storage format` writes is what the features of a new cluster are.
+    if (!options.upgraded) copyFileSync(bootstrapFile(jars), join(folder, 'data', 'bootstrap.checkpoint'))
     return new KafkaNode(id, ports, folder, jars)
   })
   const server: KafkaServer = {
