@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
+import { KafkaCluster } from '../dist/drivers/kafka.js'
 
 const ROWS_PER_SECOND = 2_000
 const COMMIT_EVERY_MS = 10
@@ -17,23 +18,34 @@ const percentile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor(
 
 export async function latency(context) {
   console.log(`\nLatency from commit to visible at ${ROWS_PER_SECOND} rows/s, defaults`)
-  for (const kind of ['postgres', 'file']) await measure(kind, context)
+  for (const kind of ['postgres', 'file', ...(context.kafka ? ['kafka'] : [])]) await measure(kind, context)
 }
 
-async function measure(kind, { work, urlOf, psql, cli, database, pinned }) {
+async function measure(kind, { work, urlOf, psql, cli, database, pinned, kafka }) {
   const name = `lat_${kind}`
   const target = `${database}_target`
   psql('drop table if exists beat; create table beat (id bigint primary key, at timestamptz not null, body text)')
   if (kind === 'postgres') psql(`create database ${target}`, 'postgres')
   const folder = join(work, name)
-  const sink = kind === 'postgres' ? { type: 'postgres', url: urlOf(target) } : { type: 'file', path: folder }
+  const prefix = `${database}_lat`
+  const sink = {
+    postgres: { type: 'postgres', url: urlOf(target) },
+    file: { type: 'file', path: folder },
+    kafka: {
+      type: 'kafka',
+      'properties.bootstrap.servers': kafka,
+      'topic.prefix': prefix,
+      'checkpoint.topic': `${prefix}_checkpoint`,
+      'transactional.id': prefix,
+    },
+  }[kind]
   const file = join(work, `${name}.yaml`)
   writeFileSync(
     file,
     JSON.stringify({
       source: { type: 'postgres', url: urlOf(database), tables: 'public.beat' },
       sink,
-      pipeline: { name },
+      pipeline: kind === 'kafka' ? { name, 'checkpoint.interval': '100ms' } : { name },
     }),
   )
   const command = pinned ? [pinned[0], ...pinned[1], process.execPath] : [process.execPath]
@@ -41,7 +53,12 @@ async function measure(kind, { work, urlOf, psql, cli, database, pinned }) {
     stdio: ['ignore', 'ignore', openSync(join(work, `${name}.log`), 'w')],
   })
   const exited = once(child, 'exit')
-  const newest = kind === 'postgres' ? await tableReader(urlOf(target)) : fileReader(folder)
+  const newest =
+    kind === 'postgres'
+      ? await tableReader(urlOf(target))
+      : kind === 'file'
+        ? fileReader(folder)
+        : await topicReader(kafka, `${prefix}.public.beat`)
   const writer = new pg.Client({ connectionString: urlOf(database) })
   await writer.connect()
   try {
@@ -143,4 +160,37 @@ function fileReader(folder) {
     }
     return max
   }
+}
+
+/** What a consumer with isolation.level=read_committed has seen. */
+async function topicReader(broker, topic) {
+  const stop = new AbortController()
+  const { signal } = stop
+  const options = {
+    brokers: [broker],
+    clientId: 'bench',
+    connectTimeoutMs: 5_000,
+    requestTimeoutMs: 30_000,
+    retryMs: 30_000,
+  }
+  const cluster = await KafkaCluster.connect(options, { signal })
+  for (let found = null; found === null; await sleep(50)) found = (await cluster.topics([topic], { signal })).get(topic)
+  let max = 0
+  const reading = (async () => {
+    for await (const { records } of cluster.tail(topic, 0, 0n, { signal })) {
+      for (const { value } of records) {
+        const id = value && /"after":\{"id":(\d+)/.exec(value.toString('latin1', 0, 200))
+        if (id) max = Math.max(max, Number(id[1]))
+      }
+    }
+  })().catch((error) => {
+    if (!signal.aborted) throw error
+  })
+  const newest = async () => max
+  newest.close = async () => {
+    stop.abort()
+    await reading
+    await cluster.close()
+  }
+  return newest
 }

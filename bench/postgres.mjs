@@ -1,6 +1,7 @@
 // Snapshot and log throughput and latency of the built CLI against PostgreSQL, as ratios to the server's own tools in the
 // same interleaved run. Needs: npm run build, psql and pg_recvlogical on the PATH, and a server whose superuser URL is in
 // TIDEMARK_BENCH_POSTGRES. Usage: node bench/postgres.mjs [snapshot] [stream] [latency] [--rows N] [--runs N] [--cores LIST]
+// [--sinks blackhole,file,kafka,kafka-alo] [--kafka HOST:PORT]: kafka is exactly-once, kafka-alo at-least-once.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,6 +17,8 @@ const { values: flags, positionals } = parseArgs({
     rows: { type: 'string', default: '1000000' },
     runs: { type: 'string', default: '3' },
     cores: { type: 'string' },
+    sinks: { type: 'string', default: 'blackhole,file' },
+    kafka: { type: 'string' },
   },
 })
 const base = process.env.TIDEMARK_BENCH_POSTGRES
@@ -26,6 +29,11 @@ if (!base) {
 const wanted = positionals.length > 0 ? positionals : ['snapshot', 'stream', 'latency']
 const rows = Number(flags.rows)
 const runs = Number(flags.runs)
+const kinds = flags.sinks.split(',')
+if (kinds.some((kind) => kind.startsWith('kafka')) && !flags.kafka) {
+  console.error('Name a broker: --kafka HOST:PORT (npm run kafka starts one).')
+  process.exit(2)
+}
 const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 const work = mkdtempSync(join(tmpdir(), 'tidemark-bench-'))
 const data = fileURLToPath(new URL(`data/rows-${rows}.tsv`, import.meta.url))
@@ -76,7 +84,20 @@ async function sync(file, ...args) {
   return { rate: count / seconds, cpu: (cpuSeconds / count) * 1e6, rss: peakRssBytes / 1048576, count, mb: bytes / 1e6 }
 }
 
-const sinkOf = (kind, n) => (kind === 'blackhole' ? { type: 'blackhole' } : { type: 'file', path: join(work, n) })
+function sinkOf(kind, name) {
+  if (kind === 'blackhole') return { type: 'blackhole' }
+  if (kind === 'file') return { type: 'file', path: join(work, name) }
+  return {
+    type: 'kafka',
+    'properties.bootstrap.servers': flags.kafka,
+    delivery: kind === 'kafka' ? 'exactly-once' : 'at-least-once',
+    'topic.prefix': `${database}_${kind}_${name}`,
+    'checkpoint.topic': `${database}_${kind}_${name}_checkpoint`,
+    'transactional.id': `${database}_${kind}_${name}`,
+    'topic.creation.default.partitions': 4,
+    'topic.creation.default.replication.factor': 1,
+  }
+}
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]
 const k = (n) => `${Math.round(n / 1000)}k`
 const show = (label, runsOf, floor) => {
@@ -107,12 +128,12 @@ async function snapshot() {
   psql('vacuum analyze t')
   const floor = []
   const bare = []
-  const found = { blackhole: [], file: [] }
+  const found = Object.fromEntries(kinds.map((kind) => [kind, []]))
   for (let i = 0; i < runs; i++) {
     const seconds = await timed('psql', ['-X', '-d', urlOf(database), '-c', 'copy t to stdout', '-o', '/dev/null'])
     floor.push(rows / seconds)
     bare.push(bareLoop())
-    for (const kind of ['blackhole', 'file']) {
+    for (const kind of kinds) {
       found[kind].push(await sync(pipeline(`snap_${kind}_${i}`, sinkOf(kind, `snap_${i}`)), '--once'))
       drop(`snap_${kind}_${i}`)
     }
@@ -141,10 +162,10 @@ const drop = (name) =>
 async function stream() {
   psql('truncate t')
   const floor = []
-  const found = { blackhole: [], file: [] }
+  const found = Object.fromEntries(kinds.map((kind) => [kind, []]))
   for (let i = 0; i < runs; i++) {
     const files = Object.fromEntries(
-      ['blackhole', 'file'].map((kind) => {
+      kinds.map((kind) => {
         const state = join(work, `state_${kind}_${i}.json`)
         const file = pipeline(`wal_${kind}_${i}`, sinkOf(kind, `wal_${i}`))
         return [kind, { file, set: kind === 'blackhole' ? ['--set', `pipeline.state=${state}`] : [] }]
@@ -208,7 +229,7 @@ try {
   if (wanted.includes('stream')) await stream()
   if (wanted.includes('latency')) {
     const { latency } = await import('./latency.mjs')
-    await latency({ work, urlOf, psql, cli, database, pinned })
+    await latency({ work, urlOf, psql, cli, database, pinned, kafka: flags.kafka })
   }
 } finally {
   psql(
