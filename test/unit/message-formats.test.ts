@@ -6,7 +6,7 @@ import { NULL_LENGTH, type PackedRows } from '../../core/packed-rows.js'
 import { doubleJson, floatJson } from '../../sinks/formats/java-float.js'
 import { createMessageFormat, type MessageFormat } from '../../sinks/formats/messages.js'
 import { messageFormatFrom, messageFormatOptions } from '../../sinks/message-format.js'
-import { type MessageText, messageTexts, tokens } from '../support/format-messages.js'
+import { type MessageText, messageTexts, textsOf, tokens } from '../support/format-messages.js'
 import { change, column, columnType, keylessTable, pairTable, table } from '../support/format-tables.js'
 
 const NOW_MS = 1_795_418_212_062
@@ -483,6 +483,29 @@ t.test('natural values (dialect plain) in every format', async (t) => {
     rows(schema, LOG, [change('u', row, other, 1)]),
   )
   t.match(update!.value, /"old":\[\{"score":"2"\}\]/, 'bytes and arrays are compared by content')
+})
+
+t.test('the first and the last row of a snapshot can be marked', async (t) => {
+  const schema = pairTable()
+  for (const count of [1, 2, 3, 5]) {
+    const all = Array.from({ length: count }, (_, i): Row => [`${i}`, 'b', 'v'])
+    const plain = rows(
+      schema,
+      SNAPSHOT,
+      all.map((row) => change('r', null, row, 800)),
+    )
+    for (const batch of [plain, { ...plain, packed: pack(all) } as ChangeBatch]) {
+      for (const name of ['debezium-json', 'cloudevents', 'canal-json']) {
+        const format = formatOf({ 'value.format': name })
+        const marks = { first: 'first_in_data_collection', last: 'last' } as const
+        const found = textsOf(format.encode(batch, marks)).map(({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1])
+        const want = all.map((_, i) => (i === count - 1 ? 'last' : i === 0 ? 'first_in_data_collection' : 'true'))
+        t.strictSame(found, name === 'canal-json' ? all.map(() => undefined) : want, `${name}, ${count} rows`)
+        const again = messageTexts(format, batch).map(({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1])
+        t.strictSame(again, name === 'canal-json' ? all.map(() => undefined) : all.map(() => 'true'), 'once')
+      }
+    }
+  }
 })
 
 t.test('batches of any size, one after the other', async (t) => {
