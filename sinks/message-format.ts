@@ -40,6 +40,12 @@ export const messageFormatOptions = {
     .describe(
       'debezium-json: Debezium envelopes. row-json: plain rows with __op and __table. canal-json, maxwell-json: as Canal and Maxwell write them. cloudevents: CloudEvents 1.0. avro, json-schema: Debezium envelopes whose schemas are in a registry.',
     ),
+  'key.format': z
+    .enum(['json', 'csv'])
+    .default('json')
+    .describe(
+      "csv: keys as Flink CDC's Kafka sink writes them; with flavor flink only. Avro and JSON Schema have keys of their own.",
+    ),
   'debezium-json.flavor': z
     .enum(['debezium', 'flink'])
     .default('debezium')
@@ -146,10 +152,18 @@ export function messageFormatFrom(given: MessageFormatGiven, context: MessageFor
   const defaults = defaultMessageOptions(name, context.logicalName)
   const original = flavor === 'original'
   const keyColumns = given['message.key.columns']
+  if (given['key.format'] === 'csv' && original) {
+    throw new TidemarkError('config.invalid', {
+      message: `key.format: csv goes with flavor flink; value.format: ${name} has no such keys.`,
+      fix: 'Leave key.format out, or set debezium-json.flavor or canal-json.flavor: flink.',
+      at: 'sink.key.format',
+    })
+  }
   return {
     ...defaults,
     ...(context.connector === undefined ? {} : { connector: context.connector }),
     flavor,
+    keyFormat: given['key.format'],
     cloudEventsMode: given['cloudevents.mode'],
     tombstones: given['tombstones.on.delete'] ?? (defaults.tombstones && original),
     transactionIds: given['provide.transaction.metadata'] ? given['transaction.id.mode'] : null,

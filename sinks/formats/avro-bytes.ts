@@ -11,13 +11,17 @@ const DOUBLE_BYTES = 8
 const EXACT_DIGITS_MAX = 15
 const POW7 = 128
 const INT32 = 2 ** 31
+/** Zigzag makes one byte of anything smaller. */
+const ONE_BYTE_MAX = 64
 
 /** A long, zigzag and in groups of seven bits, at the writer's end. */
 export function putLong(writer: ByteWriter, value: number | bigint): void {
   writer.reserve(writer.length, LONG_BYTES_MAX)
   const { bytes } = writer
   let p = writer.length
-  if (typeof value === 'number' && value < INT32 / 2 && value >= -INT32 / 2) {
+  if (typeof value === 'number' && value >= 0 && value < ONE_BYTE_MAX) {
+    bytes[p++] = value << 1
+  } else if (typeof value === 'number' && value < INT32 / 2 && value >= -INT32 / 2) {
     let rest = (value << 1) ^ (value >> 31)
     while (rest > 127) {
       bytes[p++] = (rest & 127) | 128

@@ -10,7 +10,7 @@ import { debeziumCodecs } from './debezium-json.js'
 import type { DebeziumModes } from './debezium-modes.js'
 import { unavailableJson } from './debezium-postgres.js'
 import { connectorName, type SourceOptions, sequenceOf } from './debezium-source.js'
-import type { LineEncoder } from './format.js'
+import type { LineEncoder, SnapshotMark } from './format.js'
 import { type KeyWriter, notSentKey } from './message-key.js'
 import { append } from './parts.js'
 import type { ValueCodec } from './value-codec.js'
@@ -43,6 +43,7 @@ export function avroEncoder(
   const start = (writer: ByteWriter): void => append(writer, prefix)
   return {
     begin: tail.begin,
+    mark: tail.mark,
     gather: (text) => text,
     line(writer, { op, before, after, at }) {
       start(writer)
@@ -90,6 +91,7 @@ function rowWriters(
 
 interface EnvelopeTail {
   begin(origin: Origin, nowMs: number): void
+  mark(snapshot: SnapshotMark): void
   end(writer: ByteWriter, op: Change['op'] | 't', at: number | bigint): void
 }
 
@@ -107,22 +109,28 @@ function envelopeTail(schema: TableSchema, options: AvroOptions): EnvelopeTail {
     write(part)
     return Buffer.from(part.taken())
   }
+  const makeHead = (from: Origin, snapshot: SnapshotMark): Buffer =>
+    made((to) => {
+      const log = from.kind === 'log'
+      for (const text of [options.version, connectorName(schema, options.connector), options.logicalName]) {
+        putText(to, text)
+      }
+      putLong(to, floorMs(log ? from.txn.tsUs : from.tsUs))
+      // The snapshot marker has a default, so its text is the first branch.
+      putByte(to, NULL)
+      putText(to, log ? 'false' : snapshot)
+      putText(to, schema.database)
+      putByte(to, VALUE)
+    })
   return {
+    mark(snapshot) {
+      head = makeHead(origin!, snapshot)
+    },
     begin(from, nowMs) {
       origin = from
       sequenceAt = -1
-      const log = from.kind === 'log'
-      const { tsUs, xid } = log ? from.txn : from
-      head = made((to) => {
-        for (const text of [options.version, connectorName(schema, options.connector), options.logicalName])
-          putText(to, text)
-        putLong(to, floorMs(tsUs))
-        // The snapshot marker has a default, so its text is the first branch.
-        putByte(to, 0)
-        putText(to, log ? 'false' : 'true')
-        putText(to, schema.database)
-        putByte(to, VALUE)
-      })
+      const { tsUs, xid } = from.kind === 'log' ? from.txn : from
+      head = makeHead(from, 'true')
       middle = made((to) => {
         putOptional(to, tsUs)
         putOptional(to, tsUs * 1000n)

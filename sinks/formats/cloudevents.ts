@@ -8,7 +8,7 @@ import { floorMs } from './calendar.js'
 import { type DebeziumOptions, debeziumRows } from './debezium-json.js'
 import { connectorName, sequenceOf } from './debezium-source.js'
 import type { EventIds } from './event-ids.js'
-import type { LineEncoder } from './format.js'
+import type { LineEncoder, SnapshotMark } from './format.js'
 import type { Headers } from './message-buffers.js'
 import { append, appendRow } from './parts.js'
 
@@ -30,8 +30,9 @@ export function cloudEventEncoder(
   const attributesOf = attributeMaker(schema, options, ids)
   let origin: Origin | null = null
   let attributes: Attributes = []
+  let snapshot: SnapshotMark = 'true'
   const open = (writer: ByteWriter, op: Change['op'] | 't', at: number | bigint): void => {
-    attributes = attributesOf(origin!, op, at)
+    attributes = attributesOf(origin!, op, at, snapshot)
     if (binary) return
     const pairs = attributes.map(([name, value]) => `"${name}":${value === null ? 'null' : JSON.stringify(value)}`)
     append(writer, Buffer.from(`{${pairs.join(',')},"data":`))
@@ -40,6 +41,10 @@ export function cloudEventEncoder(
   return {
     begin(from) {
       origin = from
+      snapshot = 'true'
+    },
+    mark(next) {
+      snapshot = next
     },
     gather(text, { before, after }) {
       const head = before === null ? text : old.gather(text, before)
@@ -82,7 +87,7 @@ type Attributes = readonly (readonly [string, string | null])[]
 
 function attributeMaker(schema: TableSchema, { logicalName, version, connector }: DebeziumOptions, ids: EventIds) {
   const kind = connectorName(schema, connector)
-  return (origin: Origin, op: Change['op'] | 't', at: number | bigint): Attributes => {
+  return (origin: Origin, op: Change['op'] | 't', at: number | bigint, snapshot: SnapshotMark): Attributes => {
     const log = origin.kind === 'log'
     const tsUs = log ? origin.txn.tsUs : origin.tsUs
     const xid = log ? origin.txn.xid : origin.xid
@@ -99,7 +104,7 @@ function attributeMaker(schema: TableSchema, { logicalName, version, connector }
       ['iodebeziumconnector', kind],
       ['iodebeziumname', logicalName],
       ['iodebeziumtsms', String(ms)],
-      ['iodebeziumsnapshot', log ? 'false' : 'true'],
+      ['iodebeziumsnapshot', log ? 'false' : snapshot],
       ['iodebeziumdb', schema.database],
       ['iodebeziumsequence', sequenceOf(origin, at)],
       ['iodebeziumtsus', String(tsUs)],

@@ -47,6 +47,7 @@ export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): 
 
   return {
     begin: source.begin,
+    mark: source.mark,
     gather(text, { before, after }) {
       const head = before === null ? text : old.gather(text, before)
       return after === null ? head : present.gather(head, after)

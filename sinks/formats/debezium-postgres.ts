@@ -135,7 +135,8 @@ export const BOOL = fast(
     return at + word.length
   },
   (value) => {
-    if (value === 'true' || value === 'false') return value
+    if (value === 't' || value === 'true') return 'true'
+    if (value === 'f' || value === 'false') return 'false'
     throw unreadable('boolean', value)
   },
 )

@@ -3,6 +3,7 @@ import type { Change, Origin, TableSchema } from '../../core/model.js'
 import type { ByteWriter } from './byte-writer.js'
 import { floorMs } from './calendar.js'
 import { putUnsigned } from './calendar-bytes.js'
+import type { SnapshotMark } from './format.js'
 
 export interface SourceOptions {
   readonly logicalName: string
@@ -34,6 +35,8 @@ export function putBytes(bytes: Buffer, at: number, constant: Buffer): number {
 
 export interface SourceWriter {
   begin(origin: Origin, nowMs: number): void
+  /** What `snapshot` says of the next rows of a snapshot. */
+  mark(snapshot: SnapshotMark): void
   /** Closes the row if there is one and writes everything after it. Sets the writer's length. */
   end(writer: ByteWriter, at: number, op: Change['op'] | 't', place: number | bigint): void
 }
@@ -49,6 +52,7 @@ export function sourceWriter(schema: TableSchema, options: SourceOptions): Sourc
   let origin: Origin | null = null
   let now = 0
   let madeFor = ''
+  let snapshot: SnapshotMark = 'true'
   let place: number | bigint = -1
   /** Places from `low` up to but without `high` can be written over: they have as many digits. */
   let low = 0
@@ -61,7 +65,7 @@ export function sourceWriter(schema: TableSchema, options: SourceOptions): Sourc
   const make = (op: Change['op'] | 't', at: number | bigint): void => {
     place = at
     const digits = String(at)
-    const head = `${op === 'd' || op === 't' ? '' : '}'}${headOf(origin!, constant)}`
+    const head = `${op === 'd' || op === 't' ? '' : '}'}${headOf(origin!, constant, snapshot)}`
     const middle = middleOf(origin!, constant)
     const text = `${head}${digits}${middle}${digits}${tailOf(op, now, transaction(origin!, at))}${closing}`
     const needed = Buffer.byteLength(text)
@@ -79,6 +83,11 @@ export function sourceWriter(schema: TableSchema, options: SourceOptions): Sourc
     begin(from, nowMs) {
       origin = from
       now = nowMs
+      madeFor = ''
+      snapshot = 'true'
+    },
+    mark(next) {
+      snapshot = next
       madeFor = ''
     },
     end(writer, at, op, to) {
@@ -98,11 +107,11 @@ export function sourceWriter(schema: TableSchema, options: SourceOptions): Sourc
 
 type SourceConstants = ReturnType<typeof sourceConstants>
 
-function headOf(origin: Origin, { opening, database }: SourceConstants): string {
+function headOf(origin: Origin, { opening, database }: SourceConstants, snapshot: SnapshotMark): string {
   const log = origin.kind === 'log'
   const tsUs = log ? origin.txn.tsUs : origin.tsUs
   const previous = log && origin.txn.previous !== 0n ? `\\"${origin.txn.previous}\\"` : 'null'
-  return `,"source":${opening}"ts_ms":${floorMs(tsUs)},"snapshot":"${log ? 'false' : 'true'}",${database}"sequence":"[${previous},\\"`
+  return `,"source":${opening}"ts_ms":${floorMs(tsUs)},"snapshot":"${log ? 'false' : snapshot}",${database}"sequence":"[${previous},\\"`
 }
 
 function middleOf(origin: Origin, constants: SourceConstants): string {

@@ -53,7 +53,12 @@ export interface LineEncoder {
   /** Writes one snapshot row whose first place among the packed values is `base`. */
   packed(writer: ByteWriter, values: PackedValues, base: number, at: number): void
   truncate(writer: ByteWriter, at: number | bigint): void
+  /** What `source.snapshot` says of the next rows of a snapshot; begin() makes it `true` again. */
+  mark?(snapshot: SnapshotMark): void
 }
+
+/** A row's place in its snapshot, or in that of its table: by the order in which rows leave. */
+export type SnapshotMark = 'true' | 'first' | 'first_in_data_collection' | 'last_in_data_collection' | 'last'
 
 /** Compiled encoders kept at most; schemas beyond it (endless DDL) are compiled again (I8). */
 const ENCODERS_MAX = 4_096

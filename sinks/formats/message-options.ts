@@ -27,6 +27,8 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   readonly runId?: string
   /** The format as its inventor writes it, or as Flink CDC does: debezium-json, canal-json. */
   readonly flavor: 'original' | 'flink'
+  /** csv: Flink's flavours alone. */
+  readonly keyFormat: 'json' | 'csv'
   /** avro and json-schema: where schemas are registered. */
   readonly subjects?: SubjectOptions
   readonly cloudEventsMode: 'structured' | 'binary'
@@ -47,6 +49,7 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
     name,
     logicalName,
     flavor: 'original',
+    keyFormat: 'json',
     cloudEventsMode: 'structured',
     tombstones: isUnwrapped(name) || isDebezium(name),
     transactionIds: null,

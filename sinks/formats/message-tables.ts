@@ -10,6 +10,7 @@ import { flinkCanalEncoder, flinkCodecs, flinkDebeziumEncoder, flinkSchemaJson }
 import type { LineEncoder } from './format.js'
 import { maxwellCodecs, maxwellEncoder } from './maxwell-json.js'
 import type { Headers } from './message-buffers.js'
+import { csvKey } from './message-csv-key.js'
 import { flinkTableId, tableHeaders } from './message-headers.js'
 import { jsonKey, type KeyWriter } from './message-key.js'
 import type { MessageFormatOptions } from './message-options.js'
@@ -155,7 +156,9 @@ function flinkDebeziumWriters(table: Table): Writers {
 
 /** Flink's key names the table, and has the key's columns behind it. */
 function flinkKey({ schema, keyColumns, options }: Table): KeyWriter {
-  const opening = `{"TableId":${JSON.stringify(flinkTableId(schema, options.tableIdDatabase))}`
+  const tableId = flinkTableId(schema, options.tableIdDatabase)
+  if (options.keyFormat === 'csv') return csvKey(schema, tableId, keyColumns, flinkCodecs(schema))
+  const opening = `{"TableId":${JSON.stringify(tableId)}`
   return jsonKey(schema, { columns: keyColumns, opening, closing: '}', codecs: flinkCodecs(schema) })
 }
 

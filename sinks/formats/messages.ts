@@ -7,6 +7,7 @@ import { assert } from '../../core/errors.js'
 import type { Change, ChangeBatch, TableSchema } from '../../core/model.js'
 import type { PackedRows } from '../../core/packed-rows.js'
 import { EventIds } from './event-ids.js'
+import type { LineEncoder, SnapshotMark } from './format.js'
 import { type Headers, KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
 import { eventsOf } from './message-events.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './message-headers.js'
@@ -18,6 +19,12 @@ import { TransactionCounter, TransactionTopic } from './transactions.js'
 
 export { type Headers, type HeaderValue, KEY_NULL, type Messages, VALUE_NULL } from './message-buffers.js'
 
+/** The last wins where a batch has one row. */
+export interface SnapshotMarks {
+  readonly first?: SnapshotMark
+  readonly last?: SnapshotMark
+}
+
 export interface MessageFormat {
   readonly name: string
   /**
@@ -25,7 +32,8 @@ export interface MessageFormat {
    * each schema, outside of transactions: it waits while the registry is away. Throws `registry.*`.
    */
   prepare(schemas: Iterable<TableSchema>, topicOf: TopicOf, signal: AbortSignal): Promise<void>
-  encode(batch: ChangeBatch): Messages
+  /** `marks`: what `source.snapshot` says of the first and the last row of a batch of a snapshot, instead of `true`. */
+  encode(batch: ChangeBatch, marks?: SnapshotMarks): Messages
   /** BEGIN and END of source transactions; null unless transaction metadata is asked for. */
   readonly transactions: TransactionTopic | null
 }
@@ -72,7 +80,7 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         await options.registered.register(schema, keyColumnsOf(schema, options), topicOf(schema), signal)
       }
     },
-    encode(batch) {
+    encode(batch, marks) {
       const table = tableOf(batch.schema)
       table.value.begin(batch.origin, clock())
       out.begin(table.headers)
@@ -81,8 +89,9 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         table.value.truncate(out.value, batch.at)
         out.push(KEY_NULL)
         if (table.eventHeaders !== undefined) out.addHeaders(0, table.eventHeaders())
-      } else if (batch.packed === undefined) writeRows(out, table, batch, { tombstones: options.tombstones, marked })
-      else writePacked(out, table, batch, batch.packed)
+      } else if (batch.packed === undefined)
+        writeRows(out, table, batch, { tombstones: options.tombstones, marked, marks })
+      else writePacked(out, table, batch, batch.packed, marks)
       return out
     },
   }
@@ -99,6 +108,7 @@ function writePacked(
   { key, value, eventHeaders }: TableEncoder,
   batch: RowsBatch,
   packed: PackedRows,
+  marks: SnapshotMarks | undefined,
 ): void {
   const { count } = packed
   const at = batch.origin.kind === 'snapshot' ? Number(batch.origin.at) : 0
@@ -107,6 +117,7 @@ function writePacked(
   const flags = key === null ? KEY_NULL : 0
   out.reserve(count)
   for (let i = 0; i < count; i++) {
+    if (marks !== undefined) markRow(value, marks, i, count)
     value.packed(out.value, values, i * perRow, at)
     if (key !== null) key.packed(out.key, values, i * perRow)
     out.push(flags)
@@ -118,10 +129,11 @@ interface WriteOptions {
   readonly tombstones: boolean
   /** A key change names the other key in a header. */
   readonly marked: boolean
+  readonly marks: SnapshotMarks | undefined
 }
 
 function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, options: WriteOptions): void {
-  const { tombstones, marked } = options
+  const { tombstones, marked, marks } = options
   const { key, value, eventHeaders } = table
   const { changes, moved } = eventsOf(batch, table.keyColumns)
   const flags = key === null ? KEY_NULL : 0
@@ -142,6 +154,7 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, o
     keyText = ''
     for (; written <= i; written++) {
       const next = changes[written]!
+      if (marks !== undefined) markRow(value, marks, written, changes.length)
       value.line(out.value, next)
       if (key !== null) key.write(out.key, next)
       const message = out.count
@@ -155,6 +168,11 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, o
       if (next.op === 'd' && tombstones) out.tombstone()
     }
   }
+}
+
+function markRow(value: LineEncoder, marks: SnapshotMarks, i: number, count: number): void {
+  if (i > 1 && i < count - 1) return
+  value.mark?.((i === count - 1 ? marks.last : undefined) ?? (i === 0 ? marks.first : undefined) ?? 'true')
 }
 
 /** The delete and its tombstone name the new key, the insert the old one. */

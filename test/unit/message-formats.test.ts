@@ -6,7 +6,7 @@ import { NULL_LENGTH, type PackedRows } from '../../core/packed-rows.js'
 import { doubleJson, floatJson } from '../../sinks/formats/java-float.js'
 import { createMessageFormat, type MessageFormat } from '../../sinks/formats/messages.js'
 import { messageFormatFrom, messageFormatOptions } from '../../sinks/message-format.js'
-import { type MessageText, messageTexts } from '../support/format-messages.js'
+import { type MessageText, messageTexts, textsOf, tokens } from '../support/format-messages.js'
 import { change, column, columnType, keylessTable, pairTable, table } from '../support/format-tables.js'
 
 const NOW_MS = 1_795_418_212_062
@@ -120,6 +120,25 @@ t.test("Flink's flavours", async (t) => {
   t.strictSame(keys(messageTexts(flink, rows(keylessTable(), LOG, [change('c', null, ['1', 'x'], 1)]))), [
     '{"TableId":"public.nopk"}',
   ])
+
+  const csv = formatOf({ 'debezium-json.flavor': 'flink', 'key.format': 'csv' })
+  const pairs = ['x', 'a,b', 'a "quoted" word', 'longer than twenty-four characters', 'é']
+  t.strictSame(
+    keys(
+      messageTexts(
+        csv,
+        rows(
+          pairTable(),
+          LOG,
+          pairs.map((b) => change('c', null, ['1', b, null], 1)),
+        ),
+      ),
+    ),
+    ['x', '"a,b"', '"a ""quoted"" word"', '"longer than twenty-four characters"', 'é'].map(
+      (b) => `public.types_pk2,1,${b}`,
+    ),
+  )
+  t.throws(() => formatOf({ 'key.format': 'csv' }), { code: 'config.invalid' })
 
   const wrapped = messageTexts(
     formatOf({
@@ -307,6 +326,7 @@ t.test('packed rows become the same messages as rows of values', async (t) => {
     {},
     { 'debezium-json.include-schema.enabled': true },
     { 'debezium-json.flavor': 'flink' },
+    { 'debezium-json.flavor': 'flink', 'key.format': 'csv' },
     { 'value.format': 'row-json' },
     { 'value.format': 'canal-json' },
     { 'value.format': 'canal-json', 'canal-json.flavor': 'flink' },
@@ -340,6 +360,153 @@ function pack(all: readonly Row[]): PackedRows {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   return { count: all.length, rows: () => all, last: () => all.at(-1)!, values: () => ({ bytes, view, places }) }
 }
+
+t.test('arrays of every kind of element that has a form of its own', async (t) => {
+  const list = (kind: Parameters<typeof columnType>[0], base: string) =>
+    column(base, columnType('array', `_${base}`, { element: columnType(kind, base) }))
+  const schema = table('lists', [
+    list('bool', 'bool'),
+    list('float64', 'float8'),
+    list('float32', 'float4'),
+    list('timestamptz', 'timestamptz'),
+    list('bytes', 'bytea'),
+  ])
+  const row = ['{t,f,NULL}', '{1,1e+20,NaN}', '{0.1}', '{"2024-02-29 10:34:56.5+00"}', '{"\\\\x00ff"}']
+  const valueIn = (name: string) =>
+    JSON.parse(
+      messageTexts(
+        formatOf({ 'value.format': name }),
+        rows({ ...schema, key: [] }, LOG, [change('c', null, row, 1)]),
+      )[0]!.value!,
+    )
+  t.strictSame(valueIn('debezium-json').after, {
+    bool: [true, false, null],
+    float8: [1, 1e20, 'NaN'],
+    float4: [0.1],
+    timestamptz: ['2024-02-29T10:34:56.500000Z'],
+    bytea: ['AP8='],
+  })
+  t.strictSame(valueIn('row-json').bool, [true, false, null])
+  t.strictSame(valueIn('maxwell-json').data.bool, [true, false, null])
+  t.strictSame(valueIn('maxwell-json').data.bytea, ['AP8='])
+})
+
+t.test('natural values (dialect plain) in every format', async (t) => {
+  const schema = table(
+    'plain',
+    [
+      column('id', columnType('int64', 'bigint'), { nullable: false }),
+      column('flag', columnType('bool', 'bool')),
+      column('price', columnType('decimal', 'decimal', { precision: 10, scale: 2 })),
+      column('score', columnType('float64', 'double')),
+      column('ratio', columnType('float32', 'float')),
+      column('blob', columnType('bytes', 'blob')),
+      column('day', columnType('date', 'date')),
+      column('at', columnType('timestamptz', 'timestamptz', { precision: 6 })),
+      column('tags', columnType('array', 'array', { element: columnType('string', 'text') })),
+    ],
+    { dialect: 'plain' },
+  )
+  const tags = ['a"\\', null]
+  const row: Row = [
+    2n ** 62n,
+    true,
+    '-12.50',
+    2,
+    0.1,
+    Uint8Array.of(1, 255),
+    '2024-02-29',
+    '2024-02-29 10:34:56.5+00',
+    tags,
+  ]
+  const other: Row = row.map((value, i) =>
+    i === 5 ? Uint8Array.of(1, 255) : i === 8 ? [...tags] : i === 3 ? 3 : value,
+  )
+  const rowOf: Readonly<Record<string, (value: never) => unknown>> = {
+    'debezium-json': ({ after }: { after: unknown }) => after,
+    'row-json': ({ __op, __table, ...after }: Record<string, unknown>) => after,
+    'canal-json': ({ data }: { data: readonly unknown[] }) => data[0],
+    'maxwell-json': ({ data }: { data: unknown }) => data,
+    cloudevents: ({ data }: { data: { after: unknown } }) => data.after,
+  }
+  const number = (n: string) => `number ${n}`
+  const base = { id: number('4611686018427387904'), flag: true, blob: 'Af8=', tags }
+  const debezium = {
+    ...base,
+    price: '+x4=',
+    score: number('2.0'),
+    ratio: number('0.1'),
+    day: number('19782'),
+    at: '2024-02-29T10:34:56.500000Z',
+  }
+  const plain = {
+    ...base,
+    price: '-12.50',
+    score: number('2'),
+    ratio: number('0.1'),
+    blob: '\\x01ff',
+    day: '2024-02-29',
+    at: '2024-02-29T10:34:56.5Z',
+  }
+  const want: Readonly<Record<string, unknown>> = {
+    'debezium-json': debezium,
+    cloudevents: debezium,
+    'row-json': plain,
+    'canal-json': {
+      id: '4611686018427387904',
+      flag: 'true',
+      price: '-12.50',
+      score: '2',
+      ratio: '0.1',
+      blob: '\u0001ÿ',
+      day: '2024-02-29',
+      at: '2024-02-29 10:34:56.5Z',
+      tags: '{"a\\"\\\\",NULL}',
+    },
+    'maxwell-json': {
+      ...base,
+      price: number('-12.50'),
+      score: number('2.0'),
+      ratio: number('0.1'),
+      day: '2024-02-29',
+      at: '2024-02-29 10:34:56.5',
+    },
+  }
+  for (const [name, take] of Object.entries(rowOf)) {
+    const format = formatOf({ 'value.format': name })
+    const [message] = messageTexts(format, rows(schema, LOG, [change('c', null, row, 1)]))
+    t.same(take(tokens(message!.value!) as never), want[name], name)
+    t.match(message!.key, /"(pk\.)?id":4611686018427387904\}$/)
+  }
+  const [update] = messageTexts(
+    formatOf({ 'value.format': 'canal-json' }),
+    rows(schema, LOG, [change('u', row, other, 1)]),
+  )
+  t.match(update!.value, /"old":\[\{"score":"2"\}\]/, 'bytes and arrays are compared by content')
+})
+
+t.test('the first and the last row of a snapshot can be marked', async (t) => {
+  const schema = pairTable()
+  for (const count of [1, 2, 3, 5]) {
+    const all = Array.from({ length: count }, (_, i): Row => [`${i}`, 'b', 'v'])
+    const plain = rows(
+      schema,
+      SNAPSHOT,
+      all.map((row) => change('r', null, row, 800)),
+    )
+    for (const batch of [plain, { ...plain, packed: pack(all) } as ChangeBatch]) {
+      for (const name of ['debezium-json', 'cloudevents', 'canal-json']) {
+        const format = formatOf({ 'value.format': name })
+        const marks = { first: 'first_in_data_collection', last: 'last' } as const
+        const found = textsOf(format.encode(batch, marks)).map(({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1])
+        const want = all.map((_, i) => (i === count - 1 ? 'last' : i === 0 ? 'first_in_data_collection' : 'true'))
+        t.strictSame(found, name === 'canal-json' ? all.map(() => undefined) : want, `${name}, ${count} rows`)
+        const again = messageTexts(format, batch).map(({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1])
+        t.strictSame(again, name === 'canal-json' ? all.map(() => undefined) : all.map(() => 'true'), 'once')
+      }
+    }
+  }
+})
 
 t.test('batches of any size, one after the other', async (t) => {
   const format = formatOf({})
