@@ -7,6 +7,8 @@ const SIZE_MIN = 16 * 1024
 export class PackBuffers {
   readonly #bySize = new Map<number, Buffer[]>()
   readonly #bytesMax: number
+  /** Others may share theirs. */
+  readonly #own = new WeakSet<ArrayBufferLike>()
   #bytes = 0
 
   /** `bytesMax`: how much is kept. */
@@ -18,15 +20,19 @@ export class PackBuffers {
   take(bytes: number): Buffer {
     const size = sizeFor(bytes)
     const found = this.#bySize.get(size)?.pop()
-    if (found === undefined) return Buffer.allocUnsafeSlow(size)
-    this.#bytes -= size
-    return found
+    if (found !== undefined) {
+      this.#bytes -= size
+      return found
+    }
+    const made = Buffer.allocUnsafeSlow(size)
+    this.#own.add(made.buffer)
+    return made
   }
 
-  /** `bytes`: a part of what take() gave. Nobody may read it any more. */
+  /** `bytes`: a part of what take() gave, or of something else, which is left alone. Nobody may read it any more. */
   give(bytes: Buffer): void {
     const size = bytes.buffer.byteLength
-    if (size !== sizeFor(size) || this.#bytes + size > this.#bytesMax) return
+    if (!this.#own.has(bytes.buffer) || this.#bytes + size > this.#bytesMax) return
     const list = this.#bySize.get(size)
     const whole = Buffer.from(bytes.buffer)
     if (list === undefined) this.#bySize.set(size, [whole])

@@ -18,6 +18,8 @@ export const CONTROL = 0x20
 /** Length, attributes, deltas and the lengths of key and value of one record, at most. */
 const RECORD_OVERHEAD_BYTES_MAX = 5 + 1 + 5 + 10 + 5 + 5
 const NO_HEADERS = Buffer.of(0)
+/** A pack that fills less than one part of so many is small. */
+const SMALL_PART = 4
 
 export interface Pack {
   readonly topic: string
@@ -108,15 +110,18 @@ export class PackWriter {
   /** Hands the bytes over and starts anew. */
   take(): Pack {
     const { topic, partition } = this
+    // A small pack is copied: a new buffer for each would cost more than its records.
+    const small = this.#at * SMALL_PART < this.#buffer.length
+    const written = this.#buffer.subarray(0, this.#at)
     const pack = {
       topic,
       partition,
       count: this.#count,
-      records: this.#buffer.subarray(0, this.#at),
+      records: small ? Buffer.from(written) : written,
       firstTimestamp: this.#first,
       maxTimestamp: this.#max,
     }
-    this.#buffer = this.#buffers.take(this.#capacity)
+    if (!small) this.#buffer = this.#buffers.take(this.#capacity)
     this.#at = 0
     this.#count = 0
     return pack

@@ -22,7 +22,6 @@ const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** Full batches that wait for company before they are sent: one request for several partitions. */
 const SEND_BYTES = 1024 * 1024
 /** What a claim adds for the next session of the same process. */
-const REFUSED = 'refused'
 const OPEN = 'open'
 /** Schemas remembered; beyond it (endless DDL) they are prepared again. */
 const KNOWN_MAX = 4_096
@@ -64,12 +63,7 @@ export class KafkaSession implements SinkSession {
 
   get claim(): string {
     const claim = claimOf(this.#producer)
-    return `${claim}/${this.#refused ? REFUSED : ''}/${this.#producer.open ? OPEN : ''}`
-  }
-
-  /** The brokers do not take our epoch any more: fenced, or only too slow. The next session finds out which. */
-  get #refused(): boolean {
-    return this.#failure instanceof TidemarkError && this.#failure.code === 'kafka.epoch_refused'
+    return this.#producer.open ? `${claim}/${OPEN}` : claim
   }
 
   static async open(settings: KafkaSettings, format: MessageFormat, context: SinkOpenContext): Promise<KafkaSession> {
@@ -84,9 +78,10 @@ export class KafkaSession implements SinkSession {
       await topic.read(await cluster.endOffset(topic.name, 0, 'committed', { signal }), { signal, timeoutMs })
       const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
       const producer = await openProducer(cluster, settings, lastClaim, limits, signal)
-      if (lastClaim?.split('/')[2] === REFUSED) context.note(timedOut(settings))
       step('kafka.fenced')
-      const state = await claimed(cluster, producer, topic, settings, signal)
+      const state = await claimed(cluster, producer, topic, settings, signal).catch(async (thrown) => {
+        throw await judged(thrown, producer, signal)
+      })
       step('kafka.claimed')
       const session = new KafkaSession({ cluster, producer, topic, format }, settings, state)
       session.#targets.limits = limits
@@ -211,7 +206,7 @@ export class KafkaSession implements SinkSession {
     try {
       return await stoppable(() => this.#stop(), signal, work, false)
     } catch (thrown) {
-      this.#failure ??= toError(thrown)
+      this.#failure = await judged(this.#failure ?? thrown, this.#producer, signal)
       throw this.#failure
     }
   }
@@ -225,8 +220,15 @@ function registrySlow(table: TableId, waitMs: number): TidemarkError {
   })
 }
 
-function timedOut({ transactionTimeoutMs }: KafkaSettings): string {
-  return `nobody else has the transactional id: the brokers ended our transaction because it was open for longer than properties.transaction.timeout.ms (${transactionTimeoutMs})`
+/** A refused epoch means that we were fenced, or only that our transaction timed out: our own producer id tells which. */
+async function judged(thrown: unknown, producer: KafkaProducer, signal: AbortSignal): Promise<Error> {
+  const error = toError(thrown)
+  if (!(error instanceof TidemarkError) || error.code !== 'kafka.epoch_refused' || signal.aborted) return error
+  try {
+    return (await producer.reinitialise({ signal })) ?? error
+  } catch (found) {
+    return found instanceof TidemarkError && found.code === 'sink.fenced' ? found : error
+  }
 }
 
 function claimOf(producer: KafkaProducer): string {
@@ -240,7 +242,7 @@ async function openProducer(
   limits: ReadonlyMap<string, number>,
   signal: AbortSignal,
 ): Promise<KafkaProducer> {
-  const [producerId, epoch, , open] = (lastClaim ?? '').split('/')
+  const [producerId, epoch, open] = (lastClaim ?? '').split('/')
   return await KafkaProducer.open(
     cluster,
     {

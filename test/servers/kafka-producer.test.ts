@@ -115,6 +115,19 @@ t.test('answers are lost', async (t) => {
     t.same(numbersOf(await kafka.read(topic)), { 0: range(0, next) })
   })
 
+  await t.test('or never come', async (t) => {
+    const hasty = await connectKafka(t, kafka.options({ brokers: [proxy.bootstrap], requestTimeoutMs: 300 }))
+    const topic = await kafka.createTopic()
+    const producer = await openProducer(t, hasty)
+    for (const [index, api] of (['Produce', 'AddPartitionsToTxn', 'EndTxn'] as const).entries()) {
+      const held = proxy.on(api, 'hold')
+      await producer.send([numbered(topic, 0, index * 5, 5)])
+      await producer.commit()
+      await held.met
+    }
+    t.same(numbersOf(await kafka.read(topic)), { 0: range(0, 15) })
+  })
+
   await t.test('to an InitProducerId with our own id', async (t) => {
     const topic = await kafka.createTopic()
     const producer = await openProducer(t, cluster)
