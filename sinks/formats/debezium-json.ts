@@ -5,6 +5,7 @@
 import type { Change, Column, Origin, TableSchema } from '../../core/model.js'
 import type { ByteWriter } from './byte-writer.js'
 import { putUnsigned } from './calendar-bytes.js'
+import { mysqlCodec } from './debezium-mysql.js'
 import { plainCodec } from './debezium-plain.js'
 import { postgresCodec, unavailableJson, valueJson } from './debezium-postgres.js'
 import type { LineEncoder } from './format.js'
@@ -16,13 +17,14 @@ export interface DebeziumOptions {
   readonly connector?: string
 }
 
-const CONNECTORS = { postgres: 'postgresql', plain: 'custom' } as const
+const CONNECTORS = { postgres: 'postgresql', mysql: 'mysql', plain: 'custom' } as const
+const CODECS = { postgres: postgresCodec, mysql: mysqlCodec, plain: plainCodec } as const
 const US_PER_MS = 1000
 /** Integers of fewer digits are exact in a double. */
 const EXACT_DIGITS_MAX = 16
 
 export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): LineEncoder {
-  const codecs = schema.columns.map(({ type }) => (schema.dialect === 'postgres' ? postgresCodec : plainCodec)(type))
+  const codecs = schema.columns.map(({ type }) => CODECS[schema.dialect](type))
   const compile = (unsent: (column: Column, codec: ValueCodec) => string): RowWriter =>
     compileRow(fieldsOf(schema, codecs, unsent), { leadingComma: false, slack: EMPTY_AFTER.length })
   const present = compile(({ type }) => unavailableJson(type))

@@ -6,6 +6,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { Column, ColumnType, TableSchema, Value } from '../../core/model.js'
 import { isoText } from './calendar.js'
 import { putIsoDate, putLocalTimestamp, zonedTimestampPut } from './calendar-bytes.js'
+import { mysqlRowCodec } from './debezium-mysql.js'
 import { BOOL, FLOAT, fast, numberJson } from './debezium-postgres.js'
 import type { LineEncoder } from './format.js'
 import { quoteText } from './json-text.js'
@@ -19,7 +20,7 @@ const RESERVED = new Set(['__op', '__table', '__unchanged'])
 export function rowEncoder(schema: TableSchema): LineEncoder {
   const taken = schema.columns.find(({ name }) => RESERVED.has(name))
   if (taken !== undefined) throw reserved(schema, taken)
-  const codecOf = schema.dialect === 'postgres' ? postgresCodec : plainCodec
+  const codecOf = { postgres: postgresCodec, mysql: mysqlRowCodec, plain: plainCodec }[schema.dialect]
   const fields = schema.columns.map(
     ({ name, type }, index): Field => ({
       name,

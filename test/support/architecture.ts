@@ -23,6 +23,8 @@ const DRIVERS: Readonly<Record<string, string>> = {
   pg: 'drivers/postgres',
   'pg-copy-streams': 'drivers/postgres',
   'pg-logical-replication': 'drivers/postgres',
+  '@vlasky/zongji': 'drivers/mysql',
+  mysql2: 'drivers/mysql',
 }
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   zod: ['config/', 'connectors/', 'sinks/', 'core/define.ts', 'core/options.ts'],
