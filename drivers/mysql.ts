@@ -127,14 +127,17 @@ interface Mysql2Internals {
 /** A connection. Queries on it run one after the other. */
 export class MysqlConnection {
   readonly options: MysqlOptions
+  /** The connection is encrypted. */
+  readonly tls: boolean
   /** Resolves when the connection is gone; null after close(). */
   readonly ended: Promise<Error | null>
   readonly #client: mysql.Connection
   #error: Error | null = null
   #closing = false
 
-  constructor(options: MysqlOptions, client: mysql.Connection) {
+  constructor(options: MysqlOptions, client: mysql.Connection, tls: boolean) {
     this.options = options
+    this.tls = tls
     this.#client = client
     this.ended = new Promise((resolve) => {
       const gone = (error: Error | null) =>
@@ -260,7 +263,7 @@ export async function connectMysql(
 
 async function open(options: MysqlOptions, tls: boolean, signal: AbortSignal): Promise<MysqlConnection> {
   const client = mysql.createConnection(mysql2Config(options, tls))
-  const connection = new MysqlConnection(options, client)
+  const connection = new MysqlConnection(options, client, tls)
   const cut = () => connection.destroy()
   signal.addEventListener('abort', cut, { once: true })
   void connection.ended.then(() => signal.removeEventListener('abort', cut))

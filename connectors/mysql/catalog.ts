@@ -112,6 +112,22 @@ async function describe(
   })
 }
 
+/** What CatalogTable.definition is now; '' when the table is gone. */
+export async function definitionOf(
+  connection: MysqlConnection,
+  server: ServerFacts,
+  { namespace, name }: Pick<TableSchema, 'namespace' | 'name'>,
+): Promise<string> {
+  const rows = await connection.query(
+    `${columnsSql(server.mariadb)} WHERE TABLE_SCHEMA = ${quoteMysqlText(namespace)} AND TABLE_NAME = ${quoteMysqlText(name)} ORDER BY ORDINAL_POSITION`,
+  )
+  return rows.length === 0 ? '' : digest(rows)
+}
+
+function digest(rows: readonly (string | null)[][]): string {
+  return createHash('sha256').update(JSON.stringify(rows)).digest('hex').slice(0, 32)
+}
+
 function grouped(rows: readonly (string | null)[][]): Map<string, (string | null)[][]> {
   const out = new Map<string, (string | null)[][]>()
   for (const row of rows) {
@@ -159,7 +175,7 @@ function catalogTable(
     rows: table.rows,
     bytes: table.bytes,
     versioned: table.versioned,
-    definition: createHash('sha256').update(JSON.stringify(rows)).digest('hex').slice(0, 32),
+    definition: digest(rows),
   }
 }
 

@@ -181,13 +181,13 @@ function readExtra(b: Buffer, from: number, end: number, types: readonly number[
         readDefaultCollation(b, next, stop, text, extra.collations)
         break
       case FIELD.charsets:
-        readIntegers(b, next, stop).forEach((id, i) => extra.collations.set(text[i]!, id))
+        for (const [i, id] of readIntegers(b, next, stop).entries()) extra.collations.set(text[i]!, id)
         break
       case FIELD.labelDefaultCharset:
         readDefaultCollation(b, next, stop, labelled, extra.collations)
         break
       case FIELD.labelCharsets:
-        readIntegers(b, next, stop).forEach((id, i) => extra.collations.set(labelled[i]!, id))
+        for (const [i, id] of readIntegers(b, next, stop).entries()) extra.collations.set(labelled[i]!, id)
         break
       case FIELD.names:
         extra.names = readTexts(b, next, stop)
@@ -212,7 +212,7 @@ function readExtra(b: Buffer, from: number, end: number, types: readonly number[
         break
       case FIELD.geometries: {
         const columns = positions((stored) => stored === STORED.geometry)
-        readIntegers(b, next, stop).forEach((type, i) => extra.geometries.set(columns[i]!, type))
+        for (const [i, type] of readIntegers(b, next, stop).entries()) extra.geometries.set(columns[i]!, type)
         break
       }
       case FIELD.key:

@@ -32,6 +32,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli/'],
   pino: ['cli/'],
   tap: ['core/testing/'],
+  fzstd: ['connectors/mysql/'],
 }
 
 export const FILE_LINES_MAX = 400
