@@ -40,6 +40,8 @@ interface Packet {
   asError(encoding: string): Error
 }
 interface Connection {
+  sequenceId: number
+  handlePacket(packet: { readonly sequenceId?: number } | undefined): unknown
   query(sql: string, done: (error: Error | null) => void): void
   pause(): void
   resume(): void
@@ -57,6 +59,9 @@ export class BinlogStream {
   readonly #where: MysqlOptions
   readonly #handlers: BinlogHandlers
   #fail: (error: Error) => void = () => {}
+  /** Resolves when the stream is over, by stop() too. */
+  readonly #ended: Promise<void>
+  #setEnded: () => void = () => {}
   #over = false
   #paused = false
   #drainQueued = false
@@ -71,6 +76,9 @@ export class BinlogStream {
       this.#fail = reject
     })
     this.failed.catch(() => {})
+    this.#ended = new Promise((resolve) => {
+      this.#setEnded = resolve
+    })
   }
 
   /** Resolves when the dump was asked for. An abort of the signal ends the stream. */
@@ -89,7 +97,8 @@ export class BinlogStream {
     const stop = () => void stream.stop()
     signal.addEventListener('abort', stop, { once: true })
     const ready = stream.#begin(options)
-    await Promise.race([ready, stream.failed])
+    await Promise.race([ready, stream.failed, stream.#ended])
+    signal.throwIfAborted()
     return stream
   }
 
@@ -116,6 +125,7 @@ export class BinlogStream {
           internals.connection.query(sql, (error) => error && this.#end(error))
         }
         internals.BinlogClass.prototype.binlogData = this.#packets()
+        unnumbered(internals.connection)
         this.#watch()
         resolve()
       })
@@ -198,10 +208,20 @@ export class BinlogStream {
   async stop(): Promise<void> {
     if (this.#over) return
     this.#over = true
+    this.#setEnded()
     if (this.#watchdog !== null) clearInterval(this.#watchdog)
     await new Promise<void>((resolve) => {
       this.#zongji.on('stopped', () => resolve())
       this.#zongji.stop()
     })
+  }
+}
+
+/** The last packet to a reader that another one replaced has a number of its own; mysql2 would print that on stderr. */
+function unnumbered(connection: Connection): void {
+  const handle = connection.handlePacket.bind(connection)
+  connection.handlePacket = (packet) => {
+    if (packet?.sequenceId !== undefined) connection.sequenceId = packet.sequenceId
+    return handle(packet)
   }
 }

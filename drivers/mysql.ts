@@ -119,7 +119,7 @@ interface QueryCommand {
 }
 interface Mysql2Internals {
   readonly threadId: number
-  readonly stream: { destroy(): void }
+  handlePacket: () => void
   pause(): void
   resume(): void
 }
@@ -211,7 +211,11 @@ export class MysqlConnection {
     if (this.#closing) return
     this.#closing = true
     await new Promise<void>((resolve) => {
-      this.#client.end(() => resolve())
+      // MySQL 9 answers the end with an error of its own, which mysql2 would print on stderr.
+      this.#client.end(() => {
+        ;(this.#client as unknown as Mysql2Internals).handlePacket = () => {}
+        resolve()
+      })
       void this.ended.then(() => resolve())
     })
     this.#client.destroy()
