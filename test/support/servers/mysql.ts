@@ -253,6 +253,9 @@ export class MysqlServer {
       mkdirSync(server.dataDir)
       programs.init(server.dataDir)
       await server.start()
+      // Its data folder comes with a user without a name, who is taken for every other one.
+      if (kind === 'mysql56')
+        await once(server.url, "SET sql_log_bin = 0; DELETE FROM mysql.user WHERE User = ''; FLUSH PRIVILEGES")
       return server
     } catch (error) {
       await server.remove()
@@ -329,6 +332,12 @@ export class MysqlServer {
     await this.kill()
     this.folder.remove()
   }
+}
+
+async function once(url: string, sql: string): Promise<void> {
+  const connection = await mysql.createConnection({ uri: url, multipleStatements: true })
+  await connection.query(sql)
+  await connection.end()
 }
 
 async function answers(url: string): Promise<boolean> {
