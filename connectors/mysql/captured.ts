@@ -7,7 +7,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { TableId, TableSchema } from '../../core/model.js'
 import type { CatalogTable } from './catalog.js'
 import type { NamedInLog, Statement } from './ddl.js'
-import { type DecodePlan, describesItself, fits, planOf, tableOfMap } from './decode-plan.js'
+import { charsetsOf, type DecodePlan, describesItself, fits, planOf, tableOfMap } from './decode-plan.js'
 import type { ServerFacts } from './server.js'
 import { readTableMap, type TableMap } from './table-map.js'
 
@@ -15,6 +15,8 @@ export interface CapturedOptions {
   readonly server: ServerFacts
   /** The table as the catalog has it now. */
   readonly read: (schema: TableSchema) => Promise<CatalogTable | undefined>
+  /** Makes sure that texts of these sets can be read. */
+  readonly charsets: (names: readonly string[]) => Promise<void>
   /** A table has a new definition. */
   readonly changed: (table: CatalogTable) => void
 }
@@ -58,7 +60,7 @@ export class CapturedTables {
 
   /** How to decode the rows behind the map; null: they are of no captured table. */
   plan(b: Buffer, start: number, end: number, where: string): DecodePlan | null | Promise<DecodePlan> {
-    const map = readTableMap(b, start, end)
+    const map = readTableMap(b, start, end, this.#o.server.mariadb)
     const at = this.#at(map.database, map.table)
     const known = this.#tables.get(at)
     if (known === undefined) return null
@@ -68,7 +70,8 @@ export class CapturedTables {
   }
 
   async #look(at: string, known: CatalogTable, map: TableMap, where: string): Promise<DecodePlan> {
-    const { server, read, changed } = this.#o
+    const { server, read, changed, charsets } = this.#o
+    await charsets(charsetsOf(map, server))
     const now = await read(known.schema)
     if (now !== undefined && fits(now, map, server) && (describesItself(map) || !this.#stale.has(at))) {
       this.#stale.delete(at)

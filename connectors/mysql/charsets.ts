@@ -41,6 +41,10 @@ export async function loadCharsets(connection: MysqlConnection, names: Iterable<
   }
 }
 
+export function isLoaded(charset: string): boolean {
+  return readers.has(charset)
+}
+
 export function textReader(charset: string): TextReader {
   const reader = readers.get(charset)
   if (reader === undefined) throw new TidemarkError('core.bug', { message: `character set ${charset} was not loaded` })

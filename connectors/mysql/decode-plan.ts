@@ -5,6 +5,7 @@
  */
 import type { Column, TableSchema } from '../../core/model.js'
 import { type CatalogTable, makeMysqlSchema } from './catalog.js'
+import { isLoaded, textReader } from './charsets.js'
 import { GEOMETRY_TYPES, type MysqlColumnType, mysqlColumnType } from './column-types.js'
 import { type Decoder, decoderOf, STORED } from './row-values.js'
 import type { ServerFacts } from './server.js'
@@ -70,17 +71,32 @@ function fitsColumn(mapped: MappedColumn, { name }: Column, column: MysqlColumnT
   const wanted = GEOMETRY_TYPES.has(base) ? [STORED.geometry] : (STORED_AS[base] ?? BLOBS)
   if (!wanted.includes(mapped.stored as never)) return false
   if (mapped.unsigned !== null && /int$|decimal|float|double/.test(base) && mapped.unsigned !== unsigned) return false
-  if (
-    mapped.labels !== null &&
-    (base === 'enum' || base === 'set') &&
-    mapped.labels.join('\0') !== type.labels?.join('\0')
-  )
+  const labels = labelsOf(mapped, server)
+  if (labels !== null && (base === 'enum' || base === 'set') && labels.join('\0') !== type.labels?.join('\0'))
     return false
   if (mapped.collationId !== null && type.kind !== 'other' && charset !== null) {
     const now = server.collations.get(mapped.collationId)?.charset
     if (now !== undefined && now !== charset) return false
   }
   return fitsMeta(mapped, column)
+}
+
+function labelsOf({ labels, collationId }: MappedColumn, { collations }: ServerFacts): string[] | null {
+  if (labels === null) return null
+  const charset = charsetOf(collationId, collations)
+  if (charset !== null && !isLoaded(charset)) return []
+  const read = textReader(charset ?? 'utf8mb4')
+  return labels.map((label) => read(label, 0, label.length))
+}
+
+function charsetOf(id: number | null, collations: ServerFacts['collations']): string | null {
+  const charset = id === null ? undefined : collations.get(id)?.charset
+  return charset === undefined || charset === 'binary' ? null : charset
+}
+
+/** Character sets that decoding the map's rows and labels may need. */
+export function charsetsOf({ columns }: TableMap, { collations }: ServerFacts): string[] {
+  return columns.flatMap(({ collationId }) => charsetOf(collationId, collations) ?? [])
 }
 
 function fitsMeta({ stored, meta }: MappedColumn, { type }: MysqlColumnType): boolean {
@@ -165,8 +181,9 @@ const GEOMETRY_NAMES = [
 ]
 const BINARY_COLLATION = 63
 
-function typeOfMapped(mapped: MappedColumn, { collations }: ServerFacts): MysqlColumnType {
-  const { stored, meta, unsigned, collationId, labels } = mapped
+function typeOfMapped(mapped: MappedColumn, server: ServerFacts): MysqlColumnType {
+  const { stored, meta, unsigned, collationId } = mapped
+  const { collations } = server
   const collation = collationId === null ? null : (collations.get(collationId) ?? null)
   const binary = collationId === BINARY_COLLATION
   const blank = {
@@ -227,7 +244,7 @@ function typeOfMapped(mapped: MappedColumn, { collations }: ServerFacts): MysqlC
       const real = meta >> 8
       if (real === STORED.enum || real === STORED.set) {
         const name = real === STORED.enum ? 'enum' : 'set'
-        const list = (labels ?? []).map((label) => `'${label.replaceAll("'", "''")}'`).join(',')
+        const list = (labelsOf(mapped, server) ?? []).map((label) => `'${label.replaceAll("'", "''")}'`).join(',')
         return mysqlColumnType({ ...blank, dataType: name, columnType: `${name}(${list})` })
       }
       const bytes = (real & 0x30) === 0x30 ? meta & 0xff : (meta & 0xff) | (((real & 0x30) ^ 0x30) << 4)

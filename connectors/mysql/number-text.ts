@@ -1,6 +1,7 @@
 /**
  * Numbers as MySQL and MariaDB print them, so that a value of the log and one of a SELECT have one text: the shortest digits
- * that read back as the same number, without an exponent while the decimal point lies within these places of the digits.
+ * that read back as the same number, without an exponent while the decimal point lies within these places of the digits or
+ * digits follow it.
  */
 const POINT_MIN = -14
 const POINT_MAX = 15
@@ -29,7 +30,8 @@ function digitsText(exponential: string): string {
   const [, sign, head, tail = '', exponent] = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(exponential)!
   const digits = head! + tail
   const point = Number(exponent) + 1
-  if (point < POINT_MIN || point > POINT_MAX) return `${sign}${head}${tail === '' ? '' : `.${tail}`}e${point - 1}`
+  if (point < POINT_MIN || (point > POINT_MAX && digits.length <= point))
+    return `${sign}${head}${tail === '' ? '' : `.${tail}`}e${point - 1}`
   if (point <= 0) return `${sign}0.${'0'.repeat(-point)}${digits}`
   if (digits.length <= point) return `${sign}${digits}${'0'.repeat(point - digits.length)}`
   return `${sign}${digits.slice(0, point)}.${digits.slice(point)}`

@@ -23,7 +23,7 @@ export async function requireLog(
   options: ResumeOptions,
 ): Promise<void> {
   if (position.gtids !== null && !server.gtids) {
-    throw lost('the checkpoint has GTIDs and the server has none now', 'Set gtid_mode = ON again. Else: ' + START_ANEW)
+    throw lost('the checkpoint has GTIDs and the server has none now', `Set gtid_mode = ON again. Else: ${START_ANEW}`)
   }
   if (position.gtids !== null && !server.mariadb) await requireGtids(connection, position.gtids)
   const sameServer = position.server === server.identity

@@ -3,7 +3,7 @@
  * moves it on. Table maps name storage types, of which one serves several column types; what they do not say (labels,
  * character set, sign) comes with the column.
  */
-import { inflateSync } from 'node:zlib'
+import { inflateRawSync, inflateSync } from 'node:zlib'
 import { TidemarkError } from '../../core/errors.js'
 import type { Value } from '../../core/model.js'
 import { textReader } from './charsets.js'
@@ -291,16 +291,17 @@ function unknownLabel(native: string, index: string): TidemarkError {
   })
 }
 
-/** MariaDB's COMPRESSED: a byte that says how, the length before in big-endian, then zlib without or with its header. */
+/** MariaDB's COMPRESSED: a byte that says how and in how many bytes the length follows; 0: it is not compressed. */
 function inflated(read: Read): Read {
   return (bytes, start, end) => {
     if (start === end) return read(bytes, start, end)
     const header = bytes[start]!
     if (header === 0) return read(bytes, start + 1, end)
-    const lengthSize = header & 0x07
-    const whole = inflateSync(bytes.subarray(start + 1 + lengthSize, end), RAW)
+    const data = bytes.subarray(start + 1 + (header & LENGTH_SIZE), end)
+    const whole = (header & NO_ZLIB_HEADER) === 0 ? inflateSync(data) : inflateRawSync(data)
     return read(whole, 0, whole.length)
   }
 }
 
-const RAW = { finishFlush: 2 }
+const LENGTH_SIZE = 0x07
+const NO_ZLIB_HEADER = 0x08

@@ -19,6 +19,7 @@ import type {
 import { connectMysql, type MysqlConnection, type MysqlOptions, mysqlErrno } from '../../drivers/mysql.js'
 import { CapturedTables } from './captured.js'
 import { type CatalogTable, readTable, readTables } from './catalog.js'
+import { loadCharsets } from './charsets.js'
 import { MysqlChunkSession, type MysqlTable } from './chunk.js'
 import { GtidSet } from './gtid.js'
 import { keyColumns, locateKeys, mysqlKeyOrder } from './keys.js'
@@ -38,7 +39,6 @@ export class MysqlSource implements Source {
   readonly connector = 'mysql'
   readonly #options: MysqlSourceOptions
   readonly #pipeline: string
-  #context!: OpenContext
   #control!: MysqlConnection
   #server!: ServerFacts
   #tables!: CapturedTables
@@ -66,7 +66,6 @@ export class MysqlSource implements Source {
   }
 
   async open(context: OpenContext): Promise<SourceOpen> {
-    this.#context = context
     this.#control = await this.#connect(context)
     const server = await readServer(this.#control)
     this.#server = server
@@ -79,6 +78,7 @@ export class MysqlSource implements Source {
     this.#tables = new CapturedTables({
       server,
       read: (schema) => readTable(this.#control, server, schema),
+      charsets: (names) => loadCharsets(this.#control, names),
       changed: () => {},
     })
     for (const table of tables) this.#tables.add(table)

@@ -10,7 +10,8 @@ export interface MappedColumn {
   readonly unsigned: boolean | null
   readonly collationId: number | null
   readonly name: string | null
-  readonly labels: readonly string[] | null
+  /** In the column's character set. */
+  readonly labels: readonly Buffer[] | null
   readonly geometry: number | null
 }
 
@@ -60,13 +61,15 @@ const CHARACTER = new Set<number>([
   STORED.longBlob,
   STORED.blobCompressed,
   STORED.varcharCompressed,
+  STORED.vector,
 ])
 
 export function tableIdOf(b: Buffer, start: number): number {
   return b.readUIntLE(start + HEADER_BYTES, 6)
 }
 
-export function readTableMap(b: Buffer, start: number, end: number): TableMap {
+/** `mariadb`: it counts geometries among the columns that have a character set. */
+export function readTableMap(b: Buffer, start: number, end: number, mariadb: boolean): TableMap {
   let at = start + HEADER_BYTES + 8
   const text = () => {
     const length = b[at]!
@@ -86,6 +89,7 @@ export function readTableMap(b: Buffer, start: number, end: number): TableMap {
     nulls + ((count + 7) >> 3),
     end,
     [...types].map((stored, i) => realType(stored, meta[i]!)),
+    mariadb,
   )
   const columns = Array.from(
     types,
@@ -148,12 +152,12 @@ interface Extra {
   unsigned: Map<number, boolean> | null
   collations: Map<number, number>
   names: string[] | null
-  labels: Map<number, string[]>
+  labels: Map<number, Buffer[]>
   geometries: Map<number, number>
   key: number[] | null
 }
 
-function readExtra(b: Buffer, from: number, end: number, types: readonly number[]): Extra {
+function readExtra(b: Buffer, from: number, end: number, types: readonly number[], mariadb: boolean): Extra {
   const extra: Extra = {
     unsigned: null,
     collations: new Map(),
@@ -163,7 +167,7 @@ function readExtra(b: Buffer, from: number, end: number, types: readonly number[
     key: null,
   }
   const positions = (wanted: (stored: number) => boolean) => types.flatMap((stored, i) => (wanted(stored) ? [i] : []))
-  const text = positions((stored) => CHARACTER.has(stored))
+  const text = positions((stored) => CHARACTER.has(stored) || (mariadb && stored === STORED.geometry))
   const labelled = positions((stored) => stored === STORED.enum || stored === STORED.set)
   for (let at = from; at < end; ) {
     const kind = b[at]!
@@ -269,17 +273,17 @@ function readLabels(
   from: number,
   stop: number,
   columns: readonly number[],
-  into: Map<number, string[]>,
+  into: Map<number, Buffer[]>,
 ): void {
   let at = from
   for (const column of columns) {
     if (at >= stop) return
     const { value: count, next } = packedInteger(b, at)
     at = next
-    const labels: string[] = []
+    const labels: Buffer[] = []
     for (let i = 0; i < count; i++) {
       const { value, next: start } = packedInteger(b, at)
-      labels.push(b.toString('utf8', start, start + value))
+      labels.push(Buffer.from(b.subarray(start, start + value)))
       at = start + value
     }
     into.set(column, labels)

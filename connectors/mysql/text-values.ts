@@ -14,8 +14,10 @@ export function selectSql(name: string, { type }: MysqlColumnType): string {
   const column = quoteMysqlName(name)
   switch (type.base) {
     case 'float':
+      return `${column} * 1e0`
     case 'double':
-      return `${column} + 0e0`
+      // With a declared scale it is printed rounded.
+      return type.native.includes('(') ? `${column} * 1e0` : column
     case 'enum':
     case 'set':
       return `CAST(${column} AS UNSIGNED)`
