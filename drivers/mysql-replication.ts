@@ -5,7 +5,7 @@
  */
 import ZongJi from '@vlasky/zongji'
 import { TidemarkError, toError } from '../core/errors.js'
-import { classifyMysqlError, type MysqlOptions, mysql2Config } from './mysql.js'
+import { classifyMysqlError, MYSQL_ERROR, type MysqlOptions, mysql2Config, mysqlErrno } from './mysql.js'
 
 /** The server says that it lives this often while it has nothing to send. */
 export const HEARTBEAT_MS = 1_000
@@ -199,8 +199,7 @@ export class BinlogStream {
 
   #end(error: Error): void {
     if (this.#over) return
-    const cause = error instanceof TidemarkError ? error : classifyMysqlError(error, this.#where)
-    this.#fail(cause)
+    this.#fail(error instanceof TidemarkError ? error : dumpError(error, this.#where))
     void this.stop()
   }
 
@@ -215,6 +214,32 @@ export class BinlogStream {
       this.#zongji.stop()
     })
   }
+}
+
+/** Two readers of one server_id end each other for ever, so the second time within this is a mistake (rule n). */
+const EVICTED_AGAIN_MS = 60_000
+const evicted = new Map<string, number>()
+
+/** The server has one number for all that keeps it from sending the log; only the text tells them apart. */
+function dumpError(error: Error, where: MysqlOptions): TidemarkError {
+  if (mysqlErrno(error) !== MYSQL_ERROR.binlogFatal) return classifyMysqlError(error, where)
+  const server = `${where.host}:${where.port}`
+  const message = `${server}: ${error.message}`
+  if (/same server_(uuid|id)/i.test(error.message)) {
+    const before = evicted.get(server)
+    evicted.set(server, Date.now())
+    return new TidemarkError('mysql.server_id', {
+      message,
+      fix: 'Give this pipeline a server-id of its own, and run it only once.',
+      retriable: before === undefined || Date.now() - before > EVICTED_AGAIN_MS,
+      cause: error,
+    })
+  }
+  return new TidemarkError('mysql.position_lost', {
+    message,
+    fix: 'The log does not hold what lies behind the checkpoint. Keep binary logs longer; run `tidemark drop FILE`, empty the targets and start anew.',
+    cause: error,
+  })
 }
 
 /** The last packet to a reader that another one replaced has a number of its own; mysql2 would print that on stderr. */

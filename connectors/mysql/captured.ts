@@ -65,7 +65,7 @@ export class CapturedTables {
     const known = this.#tables.get(at)
     if (known === undefined) return null
     const { server } = this.#o
-    if (!this.#stale.has(at) && fits(known, map, server)) return planOf(known, map)
+    if (!this.#stale.has(at) && fits(known, map, server)) return planOf(known, map, server)
     return this.#look(at, known, map, where)
   }
 
@@ -79,9 +79,9 @@ export class CapturedTables {
         this.#tables.set(at, now)
         changed(now)
       }
-      return planOf(now, map)
+      return planOf(now, map, server)
     }
-    if (describesItself(map)) return planOf(tableOfMap(map, now ?? known, server), map)
+    if (describesItself(map)) return planOf(tableOfMap(map, now ?? known, server), map, server)
     throw new TidemarkError('mysql.table_changed', {
       message: `${known.schema.id} was changed by DDL, and rows from before or after it, at ${where}, do not say which columns they have`,
       fix: `${metadataFix(server)} Then run \`tidemark drop FILE\`, empty the targets and start anew.`,

@@ -169,7 +169,8 @@ function catalogTable(
     types,
     absent: columns.map(({ defaultValue, nullable, generated }, i) => {
       if (generated || defaultValue !== null) return defaultValue ?? undefined
-      return nullable && rows[i]![12] === null ? null : undefined
+      // MariaDB prints that there is none.
+      return nullable && [null, 'NULL'].includes(rows[i]![12] ?? null) ? null : undefined
     }),
     engine: table.engine,
     rows: table.rows,

@@ -15,16 +15,35 @@ export interface DecodePlan {
   readonly schema: TableSchema
   readonly decoders: readonly Decoder[]
   readonly absent: CatalogTable['absent']
-  readonly versioned: boolean
+  /** MariaDB's system versioning: the place of the column that ends a row, which the schema may not have; null: none. */
+  readonly rowEnd: number | null
 }
 
-export function planOf({ schema, types, absent, versioned }: CatalogTable, map: TableMap): DecodePlan {
+export function planOf(table: CatalogTable, map: TableMap, server: ServerFacts): DecodePlan {
+  const { schema, types, absent } = table
   return {
     schema,
     absent,
-    versioned,
-    decoders: map.columns.map((column, i) => decoderOf(column.stored, column.meta, types[i]!)),
+    rowEnd: rowEndOf(table, map),
+    decoders: map.columns.map((column, i) =>
+      decoderOf(column.stored, column.meta, types[i] ?? typeOfMapped(column, server)),
+    ),
   }
+}
+
+/** Columns that a versioned table without any of its own for it has behind the others, and the catalog has not: row_start, row_end. */
+const HIDDEN_PERIOD = 2
+
+function hiddenColumns({ schema, versioned }: CatalogTable, map: TableMap): number {
+  const more = map.columns.length - schema.columns.length
+  return versioned && more === HIDDEN_PERIOD ? more : 0
+}
+
+function rowEndOf(table: CatalogTable, map: TableMap): number | null {
+  if (!table.versioned) return null
+  if (hiddenColumns(table, map) > 0) return map.columns.length - 1
+  const named = table.schema.columns.findIndex(({ name }) => name.toLowerCase() === 'row_end')
+  return named < 0 ? null : named
 }
 
 /** Storage types of each column type. */
@@ -57,10 +76,11 @@ const STORED_AS: Readonly<Record<string, readonly number[]>> = {
 }
 const BLOBS = [STORED.blob, STORED.blobCompressed]
 
-export function fits({ schema, types }: CatalogTable, map: TableMap, server: ServerFacts): boolean {
+export function fits(table: CatalogTable, map: TableMap, server: ServerFacts): boolean {
+  const { schema, types } = table
   return (
-    schema.columns.length === map.columns.length &&
-    map.columns.every((mapped, i) => fitsColumn(mapped, schema.columns[i]!, types[i]!, server))
+    schema.columns.length === map.columns.length - hiddenColumns(table, map) &&
+    schema.columns.every((column, i) => fitsColumn(map.columns[i]!, column, types[i]!, server))
   )
 }
 

@@ -13,6 +13,7 @@ import {
   type EventHeader,
   type GtidEvent,
   HEADER_BYTES,
+  queryTextStart,
   readGtid,
   readHeader,
   readMariadbGtid,
@@ -22,6 +23,7 @@ import {
   readXaPrepare,
   xaStatement,
 } from './binlog-events.js'
+import { inflated } from './compressed.js'
 import { readStatement, type Statement } from './ddl.js'
 import { GtidSet } from './gtid.js'
 import { formatMysqlPosition, type Inside, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
@@ -172,6 +174,10 @@ export class LogReader {
         return this.#begin(header, readMariadbGtid(b, start), b, start, end)
       case EVENT.query:
         return this.#query(header, readQuery(b, start, end), b, start, end)
+      case EVENT.mariadbQueryCompressed: {
+        const sql = inflated(b, queryTextStart(b, start), end).toString('utf8')
+        return this.#query(header, { ...readQuery(b, start, end), sql }, b, start, end)
+      }
       case EVENT.tableMap:
         return this.#o.sink.tableMap(b, start, end)
       case EVENT.xid:

@@ -184,7 +184,7 @@ export class MysqlTail implements LogSink {
     const body = rowsBody(b, start, rowType)
     const whole = rowType.compressed ? inflatedRows(b, body, end, rowType.kind) : { bytes: b, from: body, end }
     const read = readRows(whole.bytes, whole.from, whole.end, rowType.kind, plan, at)
-    const changes = plan.versioned ? withoutHistory(read, plan.schema) : read
+    const changes = plan.rowEnd === null ? read : withoutHistory(read, plan.rowEnd, plan.schema.columns.length)
     if (changes.length === 0) return
     if (transaction.xid !== null) return this.#prepare(transaction, plan.schema, changes, end - start)
     this.#add(transaction.ref, plan.schema, changes, end - start)
