@@ -8,6 +8,7 @@ import { register } from 'tsx/esm/api'
 register()
 
 const { FOLDER_PREFIX, startServer } = await import('../test/support/servers/start.ts')
+const { MYSQL_VARIABLE, MysqlServer } = await import('../test/support/servers/mysql.ts')
 const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
 
 const VERSIONS = ['15', '18', '13', '16']
@@ -16,6 +17,7 @@ const FILE_TIMEOUT_SECONDS = 1_200
 const root = fileURLToPath(new URL('..', import.meta.url))
 const note = (line) => console.error(`test:servers: ${line}`)
 const started = []
+const startedMysql = []
 let child = null
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
@@ -29,6 +31,7 @@ try {
     await server.stop('immediate')
     folder.remove()
   }
+  for (const server of startedMysql) await server.remove()
   await removeLeftovers(FOLDER_PREFIX)
 }
 
@@ -43,6 +46,8 @@ async function main(wanted) {
   const built = await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
   if (built !== 0) return built
   for (const version of VERSIONS) await provide(version)
+  if (files.some((file) => file.includes('mysql')))
+    for (const kind of Object.keys(MYSQL_VARIABLE)) await provideMysql(kind)
   const options = [`--timeout=${FILE_TIMEOUT_SECONDS}`]
   return run(process.execPath, ['scripts/run-tap.mjs', 'servers', ...options, ...files])
 }
@@ -57,6 +62,18 @@ async function provide(version) {
   started.push(running)
   process.env[name] = running.server.url
   note(`PostgreSQL ${version}: started at 127.0.0.1:${running.server.port}`)
+}
+
+async function provideMysql(kind) {
+  const name = MYSQL_VARIABLE[kind]
+  if (process.env[name]) {
+    note(`${kind}: ${new URL(process.env[name]).host}, from the environment`)
+    return
+  }
+  const server = await MysqlServer.start(kind, {}, note)
+  startedMysql.push(server)
+  process.env[name] = server.url
+  note(`${kind}: started at 127.0.0.1:${server.port}`)
 }
 
 function testFiles() {
