@@ -207,6 +207,40 @@ export const ERROR_CODES = {
     when: 'What a broker sent, or a topic holds, is damaged or of a format that is not known.',
   },
   'kafka.version': { exit: 3, when: 'The brokers are too old, or lack a request that is needed.' },
+  // mysql driver and source
+  'mysql.auth': { exit: 3, when: 'The server refused the user or the password.' },
+  'mysql.binlog_event': {
+    exit: 1,
+    when: 'The binlog holds an event that cannot be applied exactly: a statement instead of rows, an unknown kind, or a damaged one.',
+  },
+  'mysql.chunk_failed': { exit: 1, when: 'Reading rows of a table failed; the server says why.' },
+  'mysql.connection': { exit: 3, when: 'The server cannot be reached, or the connection was lost.' },
+  'mysql.no_tables': {
+    exit: 2,
+    when: 'A pattern in `tables` matches no table of the server, or `tables.exclude` leaves none.',
+  },
+  'mysql.not_ready': {
+    exit: 3,
+    when: 'The server or a table lacks something that capture needs; the message has the SQL that fixes it.',
+  },
+  'mysql.permission': { exit: 3, when: 'The user lacks a privilege; `tidemark check` prints the GRANT.' },
+  'mysql.position_lost': {
+    exit: 3,
+    when: 'The binlog no longer holds what lies behind the checkpoint: it was purged, reset, or the server lost its end or is another one.',
+  },
+  'mysql.query': { exit: 1, when: 'The server refused a statement; its own message is passed on.' },
+  'mysql.server_id': {
+    exit: 3,
+    when: 'Another reader of the binlog uses the same server_id, and each ends the other.',
+  },
+  'mysql.table_changed': {
+    exit: 3,
+    when: 'DDL changed a captured table in a way that no row event shows, or that cannot be followed without row metadata.',
+  },
+  'mysql.table_gone': { exit: 3, when: 'A captured table was dropped or renamed.' },
+  'mysql.tls': { exit: 3, when: 'A file of the TLS options cannot be used.' },
+  'mysql.url': { exit: 2, when: 'A connection URL cannot be understood.' },
+  'mysql.xa': { exit: 3, when: 'An XA transaction cannot be followed; the message has its id.' },
   // sinks
   'sink.stdout_closed': { exit: 1, when: 'Standard output was closed by its reader; the command ends cleanly.' },
   'sink.stdout_failed': {

@@ -82,6 +82,13 @@ export class Merger {
     return bytes
   }
 
+  /** Rows of windows that the log has not reached the end of. */
+  get windowBytes(): number {
+    let bytes = 0
+    for (const table of this.tables.values()) bytes += table.windowBytes
+    return bytes
+  }
+
   /** True when every row that existed has been read and no cut waits for the log any more. */
   get snapshotDone(): boolean {
     for (const table of this.tables.values()) if (!table.pure) return false

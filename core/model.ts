@@ -23,12 +23,16 @@ export function tableId(namespace: string, name: string): TableId {
   return `${quoteName(namespace)}.${quoteName(name)}` as TableId
 }
 
-/** How the values of a row are written. `postgres`: the server's text output under the session settings in drivers/postgres.ts. `plain`: natural JavaScript values for the column's kind. */
-export type Dialect = 'postgres' | 'plain'
+/**
+ * How the values of a row are written. `postgres`: the server's text output under the session settings in drivers/postgres.ts.
+ * `mysql`: the server's text, see connectors/mysql/column-types.ts. `plain`: natural JavaScript values for the column's kind.
+ */
+export type Dialect = 'postgres' | 'mysql' | 'plain'
 
 /**
  * One column value. null is SQL NULL. undefined means "not sent": an unchanged TOAST value in `after`, or a
- * column outside the old key in `before`. In dialect `postgres` every other value is a string.
+ * column outside the old key in `before`. In dialect `postgres` every other value is a string, in dialect `mysql` a
+ * string too, or a Uint8Array where the type holds bytes.
  * In dialect `plain`: boolean for bool, number for int16/int32/float, bigint for int64, string for decimal (exact
  * text), string, uuid, json (text), date `2024-02-29`, time `12:34:56.123456`, timestamp `2024-02-29 12:34:56.123456`,
  * timestamptz the same in UTC with `+00`, Uint8Array for bytes, arrays as arrays.

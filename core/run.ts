@@ -432,6 +432,7 @@ export class PipelineRun {
     if (dirty) this.#dirty = true
     this.#released.set()
     if (this.#merger.unresolvedCuts === 0 || this.#stopping) this.#scheduler.wake.set()
+    else this.#scheduler.logMoved()
     if (this.#o.until === 'caught-up' && this.#merger.chunksFinished && this.#aiming === 'later') {
       this.#aiming = 'now'
       this.#aim(this.#end.signal).then(

@@ -22,6 +22,8 @@ export const CHUNK_ROWS_DEFAULT = 100_000
 export const CHUNK_BYTES_DEFAULT = 48 * 1024 * 1024
 /** Held events of all open chunks; above it reads are cut short, and the log waits for their rows. */
 export const HELD_BYTES_MAX = 32 * 1024 * 1024
+/** I8: rows of windows that wait for the log; above it no further chunk is read. */
+export const WINDOW_BYTES_MAX = 32 * 1024 * 1024
 /** First and longest pause before another snapshot when a remembered transaction is not visible yet. */
 const CUT_RETRY_MS = 2
 const CUT_RETRY_MS_MAX = 50
@@ -63,6 +65,8 @@ export class SnapshotScheduler {
   readonly #reads = new Map<number, ChunkRead>()
   readonly #inFlight = new Map<TableId, number>()
   readonly chunks = new Map<TableId, number>()
+  /** Chunks wait for the log to close windows. */
+  #waitsForWindows = false
   /** Most reads of one table that were in flight at once. */
   readonly readsInFlightMax = new Map<TableId, number>()
 
@@ -73,6 +77,13 @@ export class SnapshotScheduler {
   /** Lets the chunks of a table be read. */
   admit(table: TableId): void {
     this.#admitted.add(table)
+    this.wake.set()
+  }
+
+  /** The log moved on: chunks that waited for it may be read. */
+  logMoved(): void {
+    if (!this.#waitsForWindows || this.#o.merger.windowBytes >= WINDOW_BYTES_MAX) return
+    this.#waitsForWindows = false
     this.wake.set()
   }
 
@@ -118,6 +129,8 @@ export class SnapshotScheduler {
   async #next(): Promise<{ table: TableMerge; ranges: number[] } | null> {
     const { merger } = this.#o
     if (merger.unresolvedCuts >= UNRESOLVED_CUTS_MAX) return null
+    this.#waitsForWindows = merger.windowBytes >= WINDOW_BYTES_MAX
+    if (this.#waitsForWindows) return null
     for (const table of merger.tables.values()) {
       if (table.pure || !this.#admitted.has(table.table.schema.id)) continue
       const waiting = table.ranges.filter((r) => r.state === 'waiting' && !this.#taken.has(r.id))
@@ -274,13 +287,14 @@ export class SnapshotScheduler {
     session: ChunkSession,
     table: TableMerge,
     ids: readonly number[],
-    { definition }: Taken,
+    { chunk, definition }: Taken,
     durable: Promise<void>,
   ): Promise<void> {
     const { merger, source, signal } = this.#o
     const name = table.table.schema.id
     const keys = ids.map((id) => table.range(id, 'open')?.single ?? null).filter((key) => key !== null)
     const found = await session.keys(definition, keys, { signal })
+    const window = chunk.window ? await chunk.window.high({ signal }) : null
     await session.end()
     await durable
     await this.#o.room()
@@ -300,7 +314,7 @@ export class SnapshotScheduler {
       }
     }
     await this.#finish(table, ids, null, () => {
-      for (const id of ids) merger.finish(name, id, null)
+      for (const id of ids) merger.finish(name, id, null, window)
     })
   }
 }

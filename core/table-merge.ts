@@ -53,6 +53,13 @@ export class TableMerge {
     return this.#completesMoves && this.#readUnsent
   }
 
+  /** Rows that wait for the high mark of their window. */
+  get windowBytes(): number {
+    let bytes = 0
+    for (const { window } of this.ranges) bytes += window?.bytes ?? 0
+    return bytes
+  }
+
   get order(): KeyOrder {
     return this.table.order
   }
@@ -267,7 +274,7 @@ export class TableMerge {
     const range = this.range(id, 'open')
     if (range === null || range.cut === null) return false
     this.started = true
-    if (range.window) range.window.add(chunk.schema, chunk.rows)
+    if (range.window) range.window.add(chunk.schema, chunk.rows, chunk.bytes)
     else this.#emit.rows(chunk, range.origin!)
     range.handed = upTo
     return true

@@ -10,6 +10,7 @@ register()
 
 const { FOLDER_PREFIX, startServer } = await import('../test/support/servers/start.ts')
 const { startKafkaServer } = await import('../test/support/servers/kafka.ts')
+const { MYSQL_VARIABLE, MysqlServer } = await import('../test/support/servers/mysql.ts')
 const { removeLeftovers } = await import('../cli/demo/work-folder.ts')
 
 const VERSIONS = ['15', '18', '13', '14', '16', '17']
@@ -45,6 +46,8 @@ async function main(wanted) {
   if (built !== 0) return built
   for (const version of VERSIONS) if (files.some((file) => needsVersion(file, version))) await provide(version)
   if (files.some(needsKafka)) await provideKafka()
+  if (files.some((file) => file.includes('mysql')))
+    for (const kind of Object.keys(MYSQL_VARIABLE)) await provideMysql(kind)
   const options = [`--timeout=${FILE_TIMEOUT_SECONDS}`]
   return run(process.execPath, ['scripts/run-tap.mjs', 'servers', ...options, ...files])
 }
@@ -87,6 +90,18 @@ async function provideKafka() {
   started.push(() => server.stop())
   process.env.TIDEMARK_TEST_KAFKA = server.address()
   note(`Kafka: started at ${server.address()}`)
+}
+
+async function provideMysql(kind) {
+  const name = MYSQL_VARIABLE[kind]
+  if (process.env[name]) {
+    note(`${kind}: ${new URL(process.env[name]).host}, from the environment`)
+    return
+  }
+  const server = await MysqlServer.start(kind, {}, note)
+  started.push(() => server.remove())
+  process.env[name] = server.url
+  note(`${kind}: started at 127.0.0.1:${server.port}`)
 }
 
 function testFiles() {

@@ -4,6 +4,7 @@
  */
 import type { Column, TableSchema } from '../../core/model.js'
 import { type DebeziumModes, LINE_MODES } from './debezium-modes.js'
+import { mysqlCodec } from './debezium-mysql.js'
 import { plainCodec } from './debezium-plain.js'
 import { postgresCodec, unavailableJson, valueJson } from './debezium-postgres.js'
 import { putBytes, type SourceOptions, sourceWriter } from './debezium-source.js'
@@ -21,7 +22,8 @@ export interface DebeziumOptions extends SourceOptions {
 
 /** How each column's values are written; null: Debezium leaves the column out. */
 export function debeziumCodecs({ dialect, columns }: TableSchema, modes: DebeziumModes): (ValueCodec | null)[] {
-  return columns.map(({ type }) => (dialect === 'postgres' ? postgresCodec : plainCodec)(type, modes))
+  const codecOf = { postgres: postgresCodec, mysql: mysqlCodec, plain: plainCodec }[dialect]
+  return columns.map(({ type }) => codecOf(type, modes))
 }
 
 /** Writers of new and of old rows. */

@@ -15,7 +15,7 @@ export interface SourceOptions {
   readonly transaction?: (origin: Origin, place: number | bigint) => string
 }
 
-const CONNECTORS = { postgres: 'postgresql', plain: 'custom' } as const
+const CONNECTORS = { postgres: 'postgresql', mysql: 'mysql', plain: 'custom' } as const
 const US_PER_MS = 1000
 /** Integers of fewer digits are exact in a double. */
 const EXACT_DIGITS_MAX = 16

@@ -7,6 +7,7 @@ import type { Column, ColumnType, TableSchema, Value } from '../../core/model.js
 import type { ByteWriter } from './byte-writer.js'
 import { isoText } from './calendar.js'
 import { putIsoDate, putLocalTimestamp, zonedTimestampPut } from './calendar-bytes.js'
+import { mysqlRowCodec } from './debezium-mysql.js'
 import { BOOL, FLOAT, numberJson } from './debezium-postgres.js'
 import type { LineEncoder } from './format.js'
 import { quoteText } from './json-text.js'
@@ -18,7 +19,8 @@ const RESERVED = new Set(['__op', '__table', '__unchanged'])
 
 /** How each column's values are written. */
 export function rowCodecs({ dialect, columns }: TableSchema): ValueCodec[] {
-  return columns.map(({ type }) => (dialect === 'postgres' ? postgresCodec : plainCodec)(type))
+  const codecOf = { postgres: postgresCodec, mysql: mysqlRowCodec, plain: plainCodec }[dialect]
+  return columns.map(({ type }) => codecOf(type))
 }
 
 /** `newline`: rows are lines. */

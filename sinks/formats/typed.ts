@@ -30,7 +30,7 @@ export function decodeRow(schema: TableSchema, row: Row): DecodedRow {
 
 export function decodeValue(column: Column, value: Exclude<Value, undefined>, dialect: Dialect): DecodedValue {
   if (value === null) return null
-  return dialect === 'plain' ? fromPlain(value) : fromText(column.type, value as string)
+  return dialect === 'plain' || value instanceof Uint8Array ? fromPlain(value) : fromText(column.type, value as string)
 }
 
 function fromPlain(value: Value): DecodedValue {

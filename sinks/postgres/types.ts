@@ -44,10 +44,31 @@ const FRACTION_DIGITS_MAX = 6
 
 /** The type of a created column, as SQL. */
 export function typeSql(type: ColumnType, dialect: Dialect): string {
+  if (dialect === 'mysql') return mysqlTypeSql(type)
   if (dialect === 'plain') return plainTypeSql(type)
   if (type.domain !== null) return type.domain
   return type.element === null ? type.native : `${typeSql(type.element, dialect)}[]`
 }
+
+/** Where MySQL's type holds more than PostgreSQL's of the same name. */
+function mysqlTypeSql(type: ColumnType): string {
+  switch (type.base) {
+    // TIME goes from -838:59:59 to 838:59:59.
+    case 'time':
+      return 'interval'
+    case 'bit':
+      return `bit(${type.length ?? 1})`
+    // Duplicate keys, their order and the spelling of numbers stay as they are.
+    case 'json':
+      return 'json'
+    // NUL characters have no place in PostgreSQL's text, and the lengths of both count characters.
+    default:
+      return type.kind === 'other' && !TEXT_BASES.has(type.base) ? 'bytea' : plainTypeSql(type)
+  }
+}
+
+/** Kinds of `other` whose values are text. */
+const TEXT_BASES = new Set(['set', 'inet4', 'inet6'])
 
 function plainTypeSql({ kind, element, precision, scale, length }: ColumnType): string {
   if (kind === 'array' && element !== null) return `${plainTypeSql(element)}[]`
@@ -62,7 +83,7 @@ function plainTypeSql({ kind, element, precision, scale, length }: ColumnType): 
 
 /** Types to make or to find before the column can exist, innermost first. */
 export function neededTypes(type: ColumnType, dialect: Dialect): NeededType[] {
-  if (dialect === 'plain') return []
+  if (dialect !== 'postgres') return []
   if (type.element !== null) {
     const inner = neededTypes(type.element, dialect)
     if (type.domain === null) return inner
@@ -99,7 +120,7 @@ const ANY_TEXT = new Set(['text', 'character varying'])
 export function holds(type: ColumnType, dialect: Dialect, have: TargetColumn): boolean {
   const want = typeSql(type, dialect)
   if (want === have.type) return true
-  const bare = dialect === 'plain' || type.element !== null ? want : type.native
+  const bare = dialect !== 'postgres' || type.element !== null ? want : type.native
   if (bare === have.baseType || ANY_TEXT.has(have.baseType)) return true
   if (have.isExtension && lastName(bare) === lastName(have.baseType)) return true
   const from = parts(bare)

@@ -28,6 +28,8 @@ const DRIVERS: Readonly<Record<string, string>> = {
   '@mongodb-js/zstd': 'drivers/kafka',
   'lz4-napi': 'drivers/kafka',
   snappy: 'drivers/kafka',
+  '@vlasky/zongji': 'drivers/mysql',
+  mysql2: 'drivers/mysql',
 }
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   zod: ['config/', 'connectors/', 'sinks/', 'core/define.ts', 'core/options.ts'],
@@ -35,6 +37,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli/'],
   pino: ['cli/'],
   tap: ['core/testing/'],
+  fzstd: ['connectors/mysql/'],
 }
 
 export const FILE_LINES_MAX = 400

@@ -1,0 +1,236 @@
+/**
+ * Statements of the log, read as far as they concern captured tables: which tables they name and what they do to rows without
+ * row events (rule l). The text is split into tokens and only its beginning is understood; a statement that is not
+ * understood is `other`, which changes nothing by itself: table maps show what its columns became.
+ */
+
+export interface NamedInLog {
+  readonly database: string
+  readonly table: string
+}
+
+export type Statement =
+  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'savepoint' | 'other' }
+  | { readonly kind: 'xa'; readonly verb: string }
+  /** A change of rows as a statement: every name in it that may be a table's. */
+  | { readonly kind: 'dml'; readonly verb: string; readonly names: readonly NamedInLog[] }
+  | { readonly kind: 'truncate'; readonly table: NamedInLog }
+  | { readonly kind: 'drop'; readonly tables: readonly NamedInLog[] }
+  | { readonly kind: 'drop-database'; readonly database: string }
+  | { readonly kind: 'rename'; readonly pairs: readonly { readonly from: NamedInLog; readonly to: NamedInLog }[] }
+  /** `rewrites`: what it does to rows past the log, in words; null: nothing that is known. */
+  | {
+      readonly kind: 'alter'
+      readonly table: NamedInLog
+      readonly renamed: NamedInLog | null
+      readonly rewrites: string | null
+    }
+  | { readonly kind: 'create'; readonly table: NamedInLog }
+
+interface Token {
+  /** Upper case for words; the name for quoted ones; the character for others. */
+  readonly text: string
+  readonly kind: 'word' | 'name' | 'string' | 'sign'
+  /** As written. */
+  readonly raw: string
+}
+
+const DML = new Set(['INSERT', 'UPDATE', 'DELETE', 'REPLACE', 'LOAD', 'WITH', 'CALL', 'DO'])
+
+export function readStatement(sql: string, database: string, ansiQuotes = false): Statement {
+  const quick = /^(BEGIN|COMMIT|ROLLBACK)$/i.exec(sql)
+  if (quick !== null) return { kind: quick[1]!.toLowerCase() as 'begin' | 'commit' | 'rollback' }
+  const tokens = tokenize(sql, ansiQuotes)
+  const reader = new Reader(tokens, database)
+  const verb = reader.word()
+  switch (verb) {
+    case 'BEGIN':
+    case 'START':
+      return { kind: 'begin' }
+    case 'COMMIT':
+      return { kind: 'commit' }
+    case 'SAVEPOINT':
+    case 'RELEASE':
+      return { kind: 'savepoint' }
+    case 'ROLLBACK':
+      return { kind: tokens.length > 1 ? 'savepoint' : 'rollback' }
+    case 'XA':
+      return { kind: 'xa', verb: reader.word() }
+    case 'TRUNCATE':
+      reader.skip('TABLE')
+      return { kind: 'truncate', table: reader.name() }
+    case 'DROP':
+      return drop(reader)
+    case 'RENAME':
+      return rename(reader)
+    case 'ALTER':
+      return alter(reader)
+    case 'CREATE':
+      return create(reader)
+    default:
+      return DML.has(verb) ? { kind: 'dml', verb, names: reader.allNames() } : { kind: 'other' }
+  }
+}
+
+function drop(reader: Reader): Statement {
+  if (reader.skip('DATABASE', 'SCHEMA')) {
+    reader.ifExists()
+    return { kind: 'drop-database', database: reader.name().table }
+  }
+  if (reader.skip('TEMPORARY') || !reader.skip('TABLE', 'TABLES')) return { kind: 'other' }
+  reader.ifExists()
+  const tables = [reader.name()]
+  while (reader.sign(',')) tables.push(reader.name())
+  return { kind: 'drop', tables }
+}
+
+function rename(reader: Reader): Statement {
+  if (!reader.skip('TABLE', 'TABLES')) return { kind: 'other' }
+  const pairs: { from: NamedInLog; to: NamedInLog }[] = []
+  do {
+    reader.ifExists()
+    const from = reader.name()
+    while (reader.skip('WAIT', 'NOWAIT') || reader.number()) {}
+    reader.skip('TO')
+    pairs.push({ from, to: reader.name() })
+  } while (reader.sign(','))
+  return { kind: 'rename', pairs }
+}
+
+function alter(reader: Reader): Statement {
+  while (reader.skip('ONLINE', 'OFFLINE', 'IGNORE')) {}
+  if (!reader.skip('TABLE')) return { kind: 'other' }
+  reader.ifExists()
+  const table = reader.name()
+  let renamed: NamedInLog | null = null
+  let rewrites: string | null = null
+  // Clauses are separated by commas outside brackets.
+  for (const clause of reader.clauses()) {
+    const inner = new Reader(clause, table.database)
+    const words = clause.map((t) => (t.kind === 'word' ? t.text : '')).slice(0, 3)
+    const [first = '', second = ''] = words
+    if (first === 'RENAME' && !['COLUMN', 'INDEX', 'KEY'].includes(second)) {
+      inner.word()
+      inner.skip('TO', 'AS')
+      inner.sign('=')
+      renamed = inner.name()
+    }
+    rewrites ??= rewriting(first, second)
+  }
+  return { kind: 'alter', table, renamed, rewrites }
+}
+
+/** Rows that come, go or change without row events (rule l). */
+function rewriting(first: string, second: string): string | null {
+  if (second === 'PARTITION' && ['EXCHANGE', 'DROP', 'TRUNCATE', 'CONVERT'].includes(first)) return `${first} PARTITION`
+  if (first === 'CONVERT' && second === 'TABLE') return 'CONVERT TABLE TO PARTITION'
+  if (second === 'TABLESPACE' && ['IMPORT', 'DISCARD'].includes(first)) return `${first} TABLESPACE`
+  if (first === 'MODIFY' || first === 'CHANGE') return `${first} COLUMN`
+  if (first === 'CONVERT') return 'CONVERT TO CHARACTER SET'
+  return null
+}
+
+function create(reader: Reader): Statement {
+  if (reader.skip('OR')) reader.skip('REPLACE')
+  if (reader.skip('TEMPORARY') || !reader.skip('TABLE')) return { kind: 'other' }
+  reader.ifExists()
+  return { kind: 'create', table: reader.name() }
+}
+
+class Reader {
+  readonly #tokens: readonly Token[]
+  readonly #database: string
+  #at = 0
+
+  constructor(tokens: readonly Token[], database: string) {
+    this.#tokens = tokens
+    this.#database = database
+  }
+
+  word(): string {
+    return this.#tokens[this.#at++]?.text ?? ''
+  }
+
+  skip(...words: readonly string[]): boolean {
+    const token = this.#tokens[this.#at]
+    if (token?.kind !== 'word' || !words.includes(token.text)) return false
+    this.#at++
+    return true
+  }
+
+  sign(text: string): boolean {
+    const token = this.#tokens[this.#at]
+    if (token?.kind !== 'sign' || token.text !== text) return false
+    this.#at++
+    return true
+  }
+
+  number(): boolean {
+    const token = this.#tokens[this.#at]
+    if (token === undefined || !/^\d+$/.test(token.raw)) return false
+    this.#at++
+    return true
+  }
+
+  /** IF [NOT] EXISTS. */
+  ifExists(): void {
+    if (!this.skip('IF')) return
+    this.skip('NOT')
+    this.skip('EXISTS')
+  }
+
+  /** `table`, `database.table`. */
+  name(): NamedInLog {
+    const first = this.#one()
+    return this.sign('.') ? { database: first, table: this.#one() } : { database: this.#database, table: first }
+  }
+
+  #one(): string {
+    const token = this.#tokens[this.#at++]
+    return token === undefined || token.kind === 'sign' ? '' : token.raw
+  }
+
+  allNames(): NamedInLog[] {
+    const found: NamedInLog[] = []
+    for (this.#at = 0; this.#at < this.#tokens.length; ) {
+      const kind = this.#tokens[this.#at]!.kind
+      if (kind === 'word' || kind === 'name') found.push(this.name())
+      else this.#at++
+    }
+    return found
+  }
+
+  *clauses(): Generator<readonly Token[]> {
+    let clause: Token[] = []
+    let depth = 0
+    for (; this.#at < this.#tokens.length; this.#at++) {
+      const token = this.#tokens[this.#at]!
+      if (token.kind === 'sign' && token.text === '(') depth++
+      if (token.kind === 'sign' && token.text === ')') depth--
+      if (depth === 0 && token.kind === 'sign' && token.text === ',') {
+        yield clause
+        clause = []
+      } else clause.push(token)
+    }
+    if (clause.length > 0) yield clause
+  }
+}
+
+/** Comments are left out but for those that the server runs. */
+function tokenize(sql: string, ansiQuotes: boolean): Token[] {
+  const tokens: Token[] = []
+  // Comment, opening of one that is run, its end, quoted text of three kinds, word, anything else.
+  const pattern =
+    /(?<comment>--[\s]+[^\n]*|--$|#[^\n]*|\/\*(?!M?!)[\s\S]*?\*\/)|(?<run>\/\*M?!\d*|\*\/)|`(?<tick>(?:[^`]|``)*)`|"(?<double>(?:[^"\\]|""|\\[\s\S])*)"|'(?<single>(?:[^'\\]|''|\\[\s\S])*)'|(?<word>[\p{L}\p{N}_$@]+)|(?<sign>\S)/gu
+  for (const { groups } of sql.matchAll(pattern)) {
+    const { tick, double, single, word, sign } = groups!
+    if (tick !== undefined) tokens.push({ kind: 'name', text: '', raw: tick.replaceAll('``', '`') })
+    else if (double !== undefined) {
+      if (ansiQuotes) tokens.push({ kind: 'name', text: '', raw: double.replaceAll('""', '"') })
+      else tokens.push({ kind: 'string', text: '', raw: double })
+    } else if (single !== undefined) tokens.push({ kind: 'string', text: '', raw: single })
+    else if (word !== undefined) tokens.push({ kind: 'word', text: word.toUpperCase(), raw: word })
+    else if (sign !== undefined) tokens.push({ kind: 'sign', text: sign, raw: sign })
+  }
+  return tokens
+}

@@ -1,0 +1,250 @@
+/**
+ * The MySQL and MariaDB source: one binlog reader, chunk readers beside it. Connections: `control` for the catalog and questions,
+ * one per chunk reader, and the binlog's own two.
+ */
+import { type Cut, positionCut } from '../../core/cut.js'
+import { TidemarkError } from '../../core/errors.js'
+import type { KeyRange } from '../../core/key.js'
+import type { Places } from '../../core/located-order.js'
+import type { Key, Position, TableId } from '../../core/model.js'
+import type {
+  Abortable,
+  ChunkSession,
+  LogBatch,
+  OpenContext,
+  Source,
+  SourceOpen,
+  SourceTable,
+} from '../../core/source.js'
+import { connectMysql, type MysqlConnection, type MysqlOptions, mysqlErrno } from '../../drivers/mysql.js'
+import { CapturedTables } from './captured.js'
+import { type CatalogTable, readTable, readTables } from './catalog.js'
+import { loadCharsets } from './charsets.js'
+import { MysqlChunkSession, type MysqlTable } from './chunk.js'
+import { GtidSet } from './gtid.js'
+import { keyColumns, locateKeys, mysqlKeyOrder } from './keys.js'
+import { type MysqlSourceOptions, mysqlConnectionOf } from './options.js'
+import { planKeys } from './plan.js'
+import { formatMysqlPosition, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
+import { problemsOf } from './readiness.js'
+import { requireLog } from './resume.js'
+import { type LogPlace, logEndOf, readerId, readServer, SESSION_SQL, type ServerFacts } from './server.js'
+import { MysqlTail } from './tail.js'
+
+const NO_SUCH_THREAD = 1094
+/** Where the first event of a file lies. */
+const FILE_BEGIN = 4
+
+export class MysqlSource implements Source {
+  readonly connector = 'mysql'
+  readonly #options: MysqlSourceOptions
+  readonly #pipeline: string
+  #control!: MysqlConnection
+  #server!: ServerFacts
+  #tables!: CapturedTables
+  #base = 0n
+  #tail: MysqlTail | null = null
+
+  constructor(options: MysqlSourceOptions, pipeline: string) {
+    this.#options = options
+    this.#pipeline = pipeline
+  }
+
+  get #where(): MysqlOptions {
+    return mysqlConnectionOf(this.#options, 'source', `tidemark ${this.#pipeline}`)
+  }
+
+  async #connect({ signal }: Abortable): Promise<MysqlConnection> {
+    const connection = await connectMysql(this.#where, { signal })
+    try {
+      await connection.query(SESSION_SQL)
+      return connection
+    } catch (error) {
+      connection.destroy()
+      throw error
+    }
+  }
+
+  async open(context: OpenContext): Promise<SourceOpen> {
+    this.#control = await this.#connect(context)
+    const server = await readServer(this.#control)
+    this.#server = server
+    if (context.saved?.position) this.#base = parseMysqlPosition(context.saved.position).base
+    const tables = await readTables(this.#control, this.#options, server)
+    const [first] = problemsOf(server, tables).filter(({ level }) => level === 'problem')
+    if (first) {
+      throw new TidemarkError('mysql.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
+    }
+    this.#tables = new CapturedTables({
+      server,
+      read: (schema) => readTable(this.#control, server, schema),
+      charsets: (names) => loadCharsets(this.#control, names),
+      changed: () => {},
+    })
+    for (const table of tables) this.#tables.add(table)
+    const { host, port } = this.#where
+    return {
+      identity: { server: server.identity },
+      tables: tables.map(toSourceTable),
+      server: `${server.mariadb ? 'MariaDB' : 'MySQL'} ${server.version} at ${host}:${port}`,
+      chunkRows: this.#options['scan.incremental.snapshot.chunk.size'],
+    }
+  }
+
+  /** The log has every table already. */
+  async prepare(_options: Abortable): Promise<void> {}
+
+  /**
+   * Where everything before is visible to every later SELECT. A GTID server says what is by its set, and the log's file from its
+   * beginning bounds what is not; a place that is the log's end may lie behind transactions that nobody sees yet.
+   */
+  async createLog(_options: Abortable): Promise<Position> {
+    const { identity, cut } = this.#server
+    const begin = (place: LogPlace, gtids: string | null) => {
+      const position: MysqlPosition = { server: identity, ...place, base: 0n, gtids, inside: null, last: null }
+      return formatMysqlPosition(position)
+    }
+    if (cut === 'gtid') {
+      const { file } = await logEndOf(this.#control, this.#server)
+      return begin({ file, at: FILE_BEGIN }, (await this.#executed()).toString())
+    }
+    if (cut === 'margin') return begin(await logEndOf(this.#control, this.#server), null)
+    const place = await this.#snapshotPlace()
+    if (!this.#server.mariadb) return begin(place, null)
+    const [[gtids]] = (await this.#control.query(`SELECT BINLOG_GTID_POS('${place.file}', ${place.at})`)) as [
+      [string | null],
+    ]
+    return begin(place, gtids ?? '')
+  }
+
+  async #executed(): Promise<GtidSet> {
+    const [[executed]] = (await this.#control.query('SELECT @@GLOBAL.gtid_executed')) as [[string]]
+    return GtidSet.parse(executed)
+  }
+
+  /** MariaDB, Percona: the place that a snapshot taken now shows everything before, and nothing behind. */
+  async #snapshotPlace(): Promise<LogPlace> {
+    const results = await this.#control.queries(
+      `START TRANSACTION WITH CONSISTENT SNAPSHOT; SHOW STATUS LIKE 'binlog_snapshot_%'; ROLLBACK`,
+    )
+    const status = new Map(results.flat().map(([name, value]) => [name!.toLowerCase(), value!]))
+    return { file: status.get('binlog_snapshot_file')!, at: Number(status.get('binlog_snapshot_position')) }
+  }
+
+  async resumeLog(position: Position, { signal }: Abortable): Promise<void> {
+    await requireLog(this.#control, this.#server, parseMysqlPosition(position), {
+      where: this.#where,
+      reader: this.#reader,
+      signal,
+    })
+  }
+
+  get #reader(): { readonly serverId: number; readonly uuid: string } {
+    const made = readerId(this.#pipeline, this.#server.identity)
+    return { ...made, serverId: this.#options['server-id'] ?? made.serverId }
+  }
+
+  async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
+    const { serverId, uuid } = this.#reader
+    this.#base = parseMysqlPosition(position).base
+    this.#tail = new MysqlTail({
+      connection: this.#where,
+      tls: this.#control.tls,
+      server: this.#server,
+      tables: this.#tables,
+      serverId,
+      uuid,
+    })
+    yield* this.#tail.run(position, { signal })
+  }
+
+  /** The server keeps its log by its own rules. */
+  release(_position: Position): void {}
+
+  async session(options: Abortable): Promise<ChunkSession> {
+    return new MysqlChunkSession(await this.#connect(options), {
+      facts: this.#server,
+      marginMs: this.#options['visibility.margin'],
+      ordinal: (place) => ordinalOf(this.#base, place),
+      cancel: (threadId) => this.#cancel(threadId),
+      verify: (connection) => this.#verify(connection),
+    })
+  }
+
+  async #cancel(threadId: number): Promise<void> {
+    try {
+      await this.#control.query(`KILL QUERY ${threadId}`)
+    } catch (error) {
+      if (mysqlErrno(error) !== NO_SUCH_THREAD) throw error
+    }
+  }
+
+  /** Rule k: tail, low, SELECT and high run on one server. */
+  async #verify(connection: MysqlConnection): Promise<void> {
+    const { identity, mariadb } = this.#server
+    const [[now]] = (await connection.query(
+      mariadb || !this.#server.variables.has('server_uuid')
+        ? `SELECT CONCAT(@@server_id, '@', @@hostname, ':', @@port)`
+        : 'SELECT @@server_uuid',
+    )) as [[string]]
+    if (now === identity) return
+    throw new TidemarkError('mysql.connection', {
+      message: `the address now leads to server ${now}, the log is that of ${identity}`,
+      fix: 'Point the source at one server, not at a proxy or balancer.',
+      retriable: true,
+    })
+  }
+
+  async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
+    const known = this.#tables.get(id)
+    const table = known && (await readTable(this.#control, this.#server, known.schema))
+    if (table === undefined) {
+      throw new TidemarkError('mysql.table_gone', {
+        message: `table ${id} was dropped or renamed while its rows were being read`,
+        fix: 'Restore it, or take it out of `tables`.',
+      })
+    }
+    this.#tables.add(table)
+    return toSourceTable(table)
+  }
+
+  async plan(table: SourceTable, range: KeyRange, rows: number, count: number): Promise<readonly Key[]> {
+    return planKeys(this.#control, (table as MysqlTable).catalog, range, rows, count)
+  }
+
+  async locate(table: SourceTable, keys: readonly Key[], bounds: readonly Key[]): Promise<Places> {
+    return locateKeys(this.#control, keyColumns((table as MysqlTable).catalog), keys, bounds)
+  }
+
+  /** What a SELECT that begins now shows at least. */
+  async visible({ signal }: Abortable): Promise<Cut> {
+    const { cut } = this.#server
+    if (cut === 'gtid') return (await this.#executed()).cut(0n)
+    if (cut === 'snapshot') return positionCut(ordinalOf(this.#base, await this.#snapshotPlace()) - 1n)
+    const place = await logEndOf(this.#control, this.#server)
+    await new Promise((resolve) => setTimeout(resolve, signal.aborted ? 0 : this.#options['visibility.margin']))
+    return positionCut(ordinalOf(this.#base, place) - 1n)
+  }
+
+  /** Rule j: under sync_binlog = 1 what is visible is durable; readiness.ts says what else is worth. */
+  async durable(_options: Abortable): Promise<void> {}
+
+  async logEnd(_options: Abortable): Promise<bigint> {
+    return ordinalOf(this.#base, await logEndOf(this.#control, this.#server)) - 1n
+  }
+
+  async close(): Promise<void> {
+    await this.#tail?.close()
+    await this.#control?.close()
+  }
+}
+
+function toSourceTable(catalog: CatalogTable): MysqlTable {
+  return {
+    catalog,
+    schema: catalog.schema,
+    order: mysqlKeyOrder(keyColumns(catalog)),
+    estimatedRows: catalog.rows,
+    estimatedBytes: catalog.bytes,
+  }
+}

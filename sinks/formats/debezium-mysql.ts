@@ -1,0 +1,136 @@
+/**
+ * MySQL and MariaDB values (dialect `mysql`) to what Debezium 3.6 writes for them under its default options, and to plain rows.
+ * Unlike there, BIGINT UNSIGNED keeps its sign, YEAR 0 stays 0 and JSON has the server's text in snapshot and stream alike.
+ */
+import type { ColumnType, Value } from '../../core/model.js'
+import { isoText } from './calendar.js'
+import { numberJson, postgresCodec } from './debezium-postgres.js'
+import { unreadable } from './unreadable.js'
+import type { ValueCodec } from './value-codec.js'
+
+type Present = NonNullable<Value>
+
+const AS_IS: ValueCodec = { form: 'raw' }
+const AS_TEXT: ValueCodec = { form: 'text' }
+const GEOMETRY_BASES = new Set([
+  'geometry',
+  'point',
+  'linestring',
+  'polygon',
+  'multipoint',
+  'multilinestring',
+  'multipolygon',
+  'geomcollection',
+  'geometrycollection',
+])
+const SRID_BYTES = 4
+const WKB_POINT_X = 5
+const WKB_POINT_Y = 13
+
+const call = (json: (value: Present) => string): ValueCodec => ({ form: 'call', json })
+
+/** How a column's values are written. */
+export function mysqlCodec(type: ColumnType): ValueCodec | null {
+  switch (type.base) {
+    case 'bigint':
+      return AS_IS
+    case 'float':
+    case 'double':
+      return call((value) => numberJson(Number(value)))
+    case 'year':
+      return call((value) => String(Number(value)))
+    case 'time':
+      return call((value) => timeMicros(value as string))
+    case 'date':
+    case 'datetime':
+    case 'timestamp':
+      return zeroable(type)
+    case 'bit':
+      return type.length === 1
+        ? call((value) => (value === '1' ? 'true' : 'false'))
+        : call((value) => bitsJson(value as string))
+    case 'enum':
+    case 'set':
+    case 'inet4':
+    case 'inet6':
+      return AS_TEXT
+    default:
+      if (GEOMETRY_BASES.has(type.base))
+        return call((value) => geometryJson(value as Uint8Array, type.base === 'point'))
+      return type.kind === 'bytes' || type.kind === 'other' ? call(base64) : postgresCodec(type)
+  }
+}
+
+/** Plain rows: what JSON holds exactly as numbers, bytes as hex, everything else as the server's text. */
+export function mysqlRowCodec(type: ColumnType): ValueCodec {
+  switch (type.kind) {
+    case 'int16':
+    case 'int32':
+    case 'int64':
+      return type.base === 'year' ? AS_TEXT : AS_IS
+    case 'float32':
+    case 'float64':
+      return call((value) => numberJson(Number(value)))
+    case 'date':
+    case 'timestamp':
+    case 'timestamptz':
+      return call((value) => (isZero(value as string) ? `"${value}"` : `"${isoText(value as string)}"`))
+    case 'bytes':
+      return call(hex)
+    case 'other':
+      return call((value) => (value instanceof Uint8Array ? hex(value) : JSON.stringify(value)))
+    default:
+      return AS_TEXT
+  }
+}
+
+/** A date with a part that is zero is on no calendar. */
+function isZero(text: string): boolean {
+  return text.startsWith('0000-') || text.startsWith('00-', 5) || text.startsWith('00', 8)
+}
+
+/** Debezium has null for what no calendar holds. */
+function zeroable(type: ColumnType): ValueCodec | null {
+  const codec = postgresCodec(type)
+  if (codec === null || (codec.form !== 'put' && codec.form !== 'call')) return codec
+  return call((value) => (isZero(value as string) ? 'null' : codec.json(value)))
+}
+
+const CLOCK = /^(-?)(\d{2,3}):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/
+
+function timeMicros(text: string): string {
+  const match = CLOCK.exec(text)
+  if (match === null) throw unreadable('time', text)
+  const [, sign, hours, minutes, seconds, fraction = ''] = match
+  const micros =
+    (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1_000_000 + Number(fraction.padEnd(6, '0'))
+  return micros === 0 ? '0' : `${sign}${micros}`
+}
+
+/** Little endian, as many bytes as the column has. */
+function bitsJson(text: string): string {
+  const bytes = Buffer.alloc((text.length + 7) >> 3)
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(text.length - 1 - i) === 49) bytes[i >> 3]! |= 1 << (i & 7)
+  return `"${bytes.toString('base64')}"`
+}
+
+function bufferOf(value: Uint8Array): Buffer {
+  return Buffer.from(value.buffer, value.byteOffset, value.length)
+}
+
+function base64(value: Present): string {
+  return value instanceof Uint8Array ? `"${bufferOf(value).toString('base64')}"` : JSON.stringify(value)
+}
+
+function hex(value: Present): string {
+  return `"\\\\x${bufferOf(value as Uint8Array).toString('hex')}"`
+}
+
+function geometryJson(value: Uint8Array, point: boolean): string {
+  const bytes = bufferOf(value)
+  const wkb = bytes.subarray(SRID_BYTES)
+  const srid = bytes.readUInt32LE(0) || null
+  const tail = `"wkb":"${wkb.toString('base64')}","srid":${srid}}`
+  if (!point) return `{${tail}`
+  return `{"x":${numberJson(wkb.readDoubleLE(WKB_POINT_X))},"y":${numberJson(wkb.readDoubleLE(WKB_POINT_Y))},${tail}`
+}
