@@ -67,7 +67,12 @@ async function opened({ pipeline = unique('p'), lastClaim, options = {} }: OpenO
   const sink = kafkaSink.create(parsedSinkOptions(kafka, { 'value.format': 'row-json', ...options }), { pipeline })
   const session = await sink.open({ pipeline, signal, note, ...(lastClaim === undefined ? {} : { lastClaim }) })
   const first = new Set(session.checkpoint === null ? [ITEMS.id] : [])
-  await session.prepare([ITEMS], { first, source: { identity: {}, tables: [] }, signal })
+  try {
+    await session.prepare([ITEMS], { first, source: { identity: {}, tables: [] }, signal })
+  } catch (error) {
+    await session.close()
+    throw error
+  }
   return { session, pipeline, topic: `${pipeline}.public.contract_items` }
 }
 
@@ -231,4 +236,28 @@ t.test('a pipeline from PostgreSQL: once, again, dropped', async (t) => {
   const anew = await runTidemark(t, ['sync', file, '--once'])
   t.equal(anew.code, 0, anew.stderr)
   t.equal((await kafka.read(topic)).filter(({ value }) => value !== null).length, 5000 + 4 + 4999)
+})
+
+t.test('transaction metadata counts over a checkpoint inside the transaction and another process', async (t) => {
+  const pipeline = unique('txn')
+  const options = { 'value.format': 'debezium-json', 'provide.transaction.metadata': true }
+  const part = log([insert(item(1)), insert(item(2))])
+  const first = await opened({ pipeline, options })
+  await first.session.write([part], { signal })
+  await first.session.commit('one', { signal, midTransaction: true })
+  await first.session.close()
+  const second = await opened({ pipeline, options })
+  await second.session.write([{ ...log([insert(item(3))]), origin: part.origin }], { signal })
+  await second.session.commit('two', { signal, midTransaction: false })
+  await second.session.close()
+  const messages = (await kafka.read(`${pipeline}.transaction`)).map(({ value }) => JSON.parse(value!.toString()))
+  t.match(messages, [
+    { status: 'BEGIN', event_count: null },
+    { status: 'END', event_count: 3, data_collections: [{ data_collection: 'public.contract_items', event_count: 3 }] },
+  ])
+  t.equal(messages[0].id, messages[1].id)
+  const orders = (await kafka.read(second.topic)).map(
+    ({ value }) => JSON.parse(value!.toString()).transaction.total_order,
+  )
+  t.same(orders.sort(), [1, 2, 3])
 })
