@@ -2,6 +2,9 @@
  * Flink reads what we wrote: one SQL job over topics of every format that Flink has, whose changelogs must end with
  * exactly the source's rows. And a pipeline file of Flink CDC runs as it is.
  */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { sharedKafka } from '../support/kafka.js'
 import { kafkaPipeline } from '../support/kafka-sink.js'
@@ -156,6 +159,58 @@ t.test('Flink SQL ends with the rows of the source, in every format that it has'
       `${name}: the rows of the source`,
     )
   }
+})
+
+/** The examples of Flink CDC's pages on PostgreSQL (its source) and Kafka (its sink), brokers as they write them. */
+const PIPELINE = `source:
+   type: postgres
+   name: Postgres Source
+   hostname: 127.0.0.1
+   port: 5432
+   username: admin
+   password: pass
+   # make sure all the tables share same database.
+   tables: adb.\\.*.\\.*
+   decoding.plugin.name:  pgoutput
+   slot.name: pgtest
+
+sink:
+  type: kafka
+  name: Kafka Sink
+  properties.bootstrap.servers: PLAINTEXT://localhost:62510
+
+pipeline:
+   name: Postgres to Kafka Pipeline
+   parallelism: 4
+`
+
+t.test('a pipeline file of Flink CDC runs as it is', async (t) => {
+  const source = await createDatabase(t)
+  await source.query(`create schema app;
+    create table public.orders (id int primary key, name text); create table app.users (id int primary key);
+    insert into orders select i, 'order ' || i from generate_series(1, 1000) i; insert into app.users select generate_series(1, 500)`)
+  const folder = mkdtempSync(join(tmpdir(), 'tidemark-test-pipeline-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const file = join(folder, 'postgres-to-kafka.yaml')
+  const { hostname, port, username, password } = new URL(source.url)
+  const text = PIPELINE.replace('127.0.0.1', hostname)
+    .replace('5432', port)
+    .replace('admin', username)
+    .replace('password: pass', `password: ${JSON.stringify(decodeURIComponent(password))}`)
+    .replace('adb', source.name)
+    .replace('localhost:62510', kafka.bootstrap)
+  writeFileSync(file, text)
+  const check = await runTidemark(t, ['check', file])
+  t.equal(check.code, 0, check.stdout + check.stderr)
+  const once = await runTidemark(t, ['sync', file, '--once'])
+  t.equal(once.code, 0, once.stderr)
+  const [slot] = await source.query('select slot_name from pg_replication_slots where database = current_database()')
+  t.equal(slot?.slot_name, 'pgtest')
+  await source.query(`insert into app.users values (501); update orders set name = 'x' where id <= 10`)
+  const more = await runTidemark(t, ['sync', file, '--until-caught-up'])
+  t.equal(more.code, 0, more.stderr)
+  t.equal(await kafka.count('Postgres_to_Kafka_Pipeline.public.orders'), 1010)
+  t.equal(await kafka.count('Postgres_to_Kafka_Pipeline.app.users'), 501)
 })
 
 /** Two at a time, as the machine has cores. */
