@@ -18,6 +18,8 @@ export interface TablePattern {
   readonly text: string
   /** True: it names one table, so a table that does not exist is a mistake. */
   readonly exact: boolean
+  /** The one database that it can match; null: any, or several. */
+  readonly database: string | null
   /** What $1, $2... may stand for. */
   readonly groups: number
   matches(table: NamedTable): boolean
@@ -52,7 +54,9 @@ export function parseTablePattern(text: string): TablePattern {
   if (parts.includes('')) throw invalid(`table pattern "${text}" has an empty part`, 'Write schema.table.')
   const sources = parts.map((part) => (flink ? flinkPart(part, text) : globPart(part, text)))
   const exact = parts.every((part) => isLiteral(part, flink))
-  return compile(text, exact, sources)
+  const [first = ''] = parts
+  const database = parts.length === 3 && isLiteral(first, flink) ? (unquoted(first) ?? first) : null
+  return compile(text, { exact, database }, sources)
 }
 
 /** One to three unquoted parts of a table's name, or null. */
@@ -61,14 +65,16 @@ export function splitTableName(text: string): string[] | null {
   return parts.length > 3 || parts.includes('') ? null : parts
 }
 
-function compile(text: string, exact: boolean, sources: readonly string[]): TablePattern {
+type Named = Pick<TablePattern, 'exact' | 'database'>
+
+function compile(text: string, named: Named, sources: readonly string[]): TablePattern {
   const regex = new RegExp(`^${sources.map((s) => `(?:${s})`).join(PART_SEPARATOR)}$`, 's')
   const withDatabase = sources.length === 3
   const subject = ({ database, namespace, name }: NamedTable) =>
     (withDatabase ? [database, namespace, name] : [namespace, name]).join(PART_SEPARATOR)
   return {
     text,
-    exact,
+    ...named,
     // An empty alternative always matches, so the result has a place for every group.
     groups: new RegExp(`${regex.source}|`, 's').exec('')!.length - 1,
     matches: (table) => regex.test(subject(table)),

@@ -9,6 +9,7 @@ import {
   INTERVAL_MODES,
   TIME_MODES,
 } from './formats/debezium-modes.js'
+import { MAXWELL_SNAPSHOT_TYPES } from './formats/maxwell-json.js'
 import type { Headers } from './formats/message-buffers.js'
 import { parseKeyColumns } from './formats/message-key-columns.js'
 import {
@@ -58,6 +59,12 @@ export const messageFormatOptions = {
     .enum(['canal', 'flink'])
     .default('canal')
     .describe("flink: canal-json as Flink CDC's Kafka sink writes it."),
+  'maxwell-json.snapshot.type': z
+    .enum(MAXWELL_SNAPSHOT_TYPES)
+    .default('bootstrap-insert')
+    .describe(
+      'The type of the rows of a snapshot. bootstrap-insert: as Maxwell. insert: for Flink, which knows no other.',
+    ),
   'cloudevents.mode': z
     .enum(['structured', 'binary'])
     .default('structured')
@@ -165,6 +172,7 @@ export function messageFormatFrom(given: MessageFormatGiven, context: MessageFor
     flavor,
     keyFormat: given['key.format'],
     cloudEventsMode: given['cloudevents.mode'],
+    snapshotType: given['maxwell-json.snapshot.type'],
     tombstones: given['tombstones.on.delete'] ?? (defaults.tombstones && original),
     transactionIds: given['provide.transaction.metadata'] ? given['transaction.id.mode'] : null,
     includeSchema: given['debezium-json.include-schema.enabled'],

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { parseDurationMs } from '../../core/duration.js'
 import { TidemarkError } from '../../core/errors.js'
 import { tableLists, tablePatterns } from '../../core/options.js'
+import { parseTablePatterns } from '../../core/table-pattern.js'
 import { CONNECT_TIMEOUT_MS_DEFAULT, type PgOptions, pgOptionsFromUrl, pgUrlProblem } from '../../drivers/postgres.js'
 
 const HEARTBEAT_MS_DEFAULT = 30_000
@@ -33,7 +34,10 @@ export const connectionShape = {
   port: z.number().int().min(1).max(65_535).optional().describe('Port of the server (default 5432).'),
   username: z.string().optional().describe('User to connect as.'),
   password: z.string().optional().describe('Password; better as ${VARIABLE} than in the file.'),
-  database: z.string().optional().describe('Database to connect to.'),
+  database: z
+    .string()
+    .optional()
+    .describe('Database to connect to. Not needed where every pattern of `tables` begins with its name.'),
   sslmode: z
     .enum(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'])
     .optional()
@@ -55,9 +59,26 @@ export const connectionShape = {
 
 export type ConnectionOptions = { readonly [K in keyof typeof connectionShape]?: z.infer<(typeof connectionShape)[K]> }
 
+type WithTables = ConnectionOptions & { readonly tables?: string | readonly string[] }
+
+/** Files of Flink CDC have no `database`: each pattern of `tables` begins with the one that is meant. */
+function databaseOf({ database, tables = [] }: WithTables): string | undefined {
+  if (database !== undefined) return database
+  const named = new Set(parseTablePatterns(tables).map((pattern) => pattern.database))
+  const [only] = named
+  return named.size === 1 ? (only ?? undefined) : undefined
+}
+
 /** Two answers to one question: which one counts would be a guess. */
-function urlOrParts(options: ConnectionOptions, context: z.RefinementCtx): void {
-  const { url, hostname, username, database } = options
+function urlOrParts(options: WithTables, context: z.RefinementCtx): void {
+  const { url, hostname, username } = options
+  let database: string | undefined
+  try {
+    database = databaseOf(options)
+  } catch {
+    // A pattern that cannot be read is reported as such.
+    return
+  }
   if (url === undefined && (hostname === undefined || username === undefined || database === undefined)) {
     context.addIssue({ code: 'custom', message: 'give `url`, or `hostname`, `username`, `password` and `database`' })
   }
@@ -68,10 +89,11 @@ function urlOrParts(options: ConnectionOptions, context: z.RefinementCtx): void 
 }
 
 /** url or single options to what the driver takes; single options win over the url's parts. */
-export function connectionOf(options: ConnectionOptions, at: string, applicationName: string): PgOptions {
+export function connectionOf(options: WithTables, at: string, applicationName: string): PgOptions {
+  const database = options.url === undefined ? databaseOf(options) : options.database
   if (
     options.url === undefined &&
-    (options.hostname === undefined || options.username === undefined || options.database === undefined)
+    (options.hostname === undefined || options.username === undefined || database === undefined)
   ) {
     throw new TidemarkError('config.invalid', {
       message: `${at} does not say where the server is`,
@@ -87,7 +109,7 @@ export function connectionOf(options: ConnectionOptions, at: string, application
     port: options.port ?? base.port,
     user: options.username ?? base.user,
     password: options.password ?? base.password,
-    database: options.database ?? base.database,
+    database: database ?? base.database,
     sslmode: options.sslmode ?? base.sslmode,
     sslrootcert: options.sslrootcert ?? base.sslrootcert,
     sslcert: options.sslcert ?? base.sslcert,

@@ -1,5 +1,5 @@
 /**
- * maxwell-json: what Maxwell's daemon writes, rows of a snapshot as its bootstrap does. The last row of a transaction is
+ * maxwell-json: what Maxwell's daemon writes, rows of a snapshot as its bootstrap does or as inserts. The last row of a transaction is
  * not marked (`commit`), because it is not known when it leaves.
  */
 import type { Change, Origin, TableSchema } from '../../core/model.js'
@@ -10,20 +10,29 @@ import { maxwellStyle, styledCodecs } from './text-codecs.js'
 import { collectionName, type TransactionCounter } from './transactions.js'
 
 const SLACK = 8
-const TYPES = { r: 'bootstrap-insert', c: 'insert', u: 'update', d: 'delete', t: 'table-truncate' } as const
+export const MAXWELL_SNAPSHOT_TYPES = ['bootstrap-insert', 'insert'] as const
+export type MaxwellSnapshotType = (typeof MAXWELL_SNAPSHOT_TYPES)[number]
+
+const TYPES = { c: 'insert', u: 'update', d: 'delete', t: 'table-truncate' } as const
 const US_PER_S = 1_000_000n
 
 export function maxwellCodecs(schema: TableSchema) {
   return styledCodecs(schema, maxwellStyle)
 }
 
-export function maxwellEncoder(schema: TableSchema, transactions: TransactionCounter): LineEncoder {
+export interface MaxwellOptions {
+  readonly transactions: TransactionCounter
+  readonly snapshotType: MaxwellSnapshotType
+}
+
+export function maxwellEncoder(schema: TableSchema, { transactions, snapshotType }: MaxwellOptions): LineEncoder {
   const { rows, changed } = plainRows(schema, maxwellCodecs(schema), SLACK)
   const name = JSON.stringify
+  const types = { ...TYPES, r: snapshotType }
   let origin: Origin | null = null
   let seconds = 0n
-  const head = (op: keyof typeof TYPES, at: number | bigint): Buffer => {
-    const table = `"database":${name(schema.namespace)},"table":${name(schema.name)},"type":"${TYPES[op]}","ts":${seconds}`
+  const head = (op: keyof typeof types, at: number | bigint): Buffer => {
+    const table = `"database":${name(schema.namespace)},"table":${name(schema.name)},"type":"${types[op]}","ts":${seconds}`
     if (origin!.kind === 'snapshot' || op === 'r') return Buffer.from(`{${table},"data":{`)
     const { xid } = origin!.txn
     const offset = transactions.next(origin!.txn, collectionName(schema)).total - 1

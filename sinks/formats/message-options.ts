@@ -1,6 +1,7 @@
 /** What a message format can be asked for. sinks/message-format.ts makes it from a sink's options. */
 import type { TableSchema } from '../../core/model.js'
 import { DEFAULT_MODES, type DebeziumModes } from './debezium-modes.js'
+import type { MaxwellSnapshotType } from './maxwell-json.js'
 import type { HeaderOptions } from './message-headers.js'
 import type { SubjectOptions } from './registered-schemas.js'
 import type { TransactionIdMode } from './transactions.js'
@@ -32,6 +33,8 @@ export interface MessageFormatOptions extends Omit<HeaderOptions, 'runId'> {
   /** avro and json-schema: where schemas are registered. */
   readonly subjects?: SubjectOptions
   readonly cloudEventsMode: 'structured' | 'binary'
+  /** maxwell-json: what a row of a snapshot is called. */
+  readonly snapshotType: MaxwellSnapshotType
   /** A delete is followed by a message without a value. */
   readonly tombstones: boolean
   /** Events carry their place in their transaction, and its BEGIN and END are messages of their own; null: neither. */
@@ -51,6 +54,7 @@ export function defaultMessageOptions(name: MessageFormatName, logicalName: stri
     flavor: 'original',
     keyFormat: 'json',
     cloudEventsMode: 'structured',
+    snapshotType: 'bootstrap-insert',
     tombstones: isUnwrapped(name) || isDebezium(name),
     transactionIds: null,
     modes: DEFAULT_MODES,

@@ -71,7 +71,7 @@ function writersOf(table: Table): Writers {
         ? { value: flinkCanalEncoder(schema), key: flinkKey(table) }
         : { value: canalEncoder(schema), key: keyOf(table, flinkCodecs(schema)) }
     case 'maxwell-json':
-      return { value: maxwellEncoder(schema, options.transactions), key: maxwellKey(table) }
+      return { value: maxwellEncoder(schema, options), key: maxwellKey(table) }
     case 'cloudevents':
       return cloudEventWriters(table)
     case 'avro':

@@ -3,16 +3,14 @@
  * started once for this test file; startKafka gives a cluster of one's own. What a topic holds is judged by Java's own
  * consumer (servers/KafkaJudge.java), one JVM for a test file.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
-import { join } from 'node:path'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import tap from 'tap'
 import type { KafkaOptions } from '../../drivers/kafka.js'
+import { compileJava } from './servers/java.js'
 import { type KafkaServer, type KafkaServerOptions, startKafkaServer } from './servers/kafka.js'
-import { compiledFolder, kafkaJars } from './servers/kafka-jars.js'
+import { kafkaJars } from './servers/kafka-jars.js'
 
 interface Teardown {
   teardown(handler: () => Promise<void> | void): unknown
@@ -44,6 +42,7 @@ export interface TopicOptions {
 
 const READ_TIMEOUT_MS = 60_000
 const JUDGE_HEAP = '512m'
+const JUDGE = new URL('servers/KafkaJudge.java', import.meta.url)
 
 export class TestKafka {
   readonly bootstrap: string
@@ -215,7 +214,7 @@ class Judge {
       '-XX:TieredStopAtLevel=1',
       '-XX:+UseSerialGC',
       '-cp',
-      `${compileJudge(jars)}:${jars}/*`,
+      `${compileJava(JUDGE, jars)}:${jars}/*`,
     ]
     const log = '-Dorg.slf4j.simpleLogger.defaultLogLevel=error'
     const child = spawn('java', [log, ...args, 'KafkaJudge'], { stdio: ['pipe', 'pipe', 'pipe'] })
@@ -226,21 +225,6 @@ class Judge {
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
     this.#child = child
   }
-}
-
-/** Compiled once for each version of its source. */
-function compileJudge(jars: string): string {
-  const source = fileURLToPath(new URL('servers/KafkaJudge.java', import.meta.url))
-  const hash = createHash('sha256').update(readFileSync(source)).update(jars).digest('hex').slice(0, 12)
-  const folder = compiledFolder(`kafka-judge-${hash}`)
-  if (existsSync(folder)) return folder
-  const making = `${folder}-${process.pid}`
-  mkdirSync(making, { recursive: true })
-  const done = spawnSync('javac', ['-cp', join(jars, '*'), '-d', making, source], { encoding: 'utf8' })
-  if (done.status !== 0) throw new Error(`javac failed: ${done.error?.message ?? done.stderr}`)
-  // Another test file may have been faster.
-  if (!existsSync(folder)) renameSync(making, folder)
-  return folder
 }
 
 function fromBase64(text: string | null): Buffer | null {

@@ -4,6 +4,7 @@ import { changes } from '../../config/changes.js'
 import { loadPipeline } from '../../config/pipeline-file.js'
 import { ConfigError } from '../../config/problems.js'
 import { BUILT_IN } from '../../config/registry.js'
+import { type PostgresOptions, connectionOf as postgresConnection } from '../../connectors/postgres/options.js'
 import type { TidemarkError } from '../../core/errors.js'
 import { pgOptionsFromUrl, pgUrlProblem } from '../../drivers/postgres.js'
 
@@ -78,6 +79,19 @@ t.test('url or its parts, never both', async (t) => {
     'p.yaml:6:13  source.password: give either `url` or `password`',
   ])
   t.match(problems(t, '  hostname: h\n'), [/^p\.yaml:1:1 {2}source \(postgres\): give `url`, or `hostname`, /])
+})
+
+t.test('the database may be the first part of every table pattern, as in files of Flink CDC', async (t) => {
+  const wanted = (tables: string, more = '') => {
+    const source = `source:\n  type: postgres\n  hostname: h\n  username: u\n  tables: ${tables}\n${more}`
+    const cwd = t.testdir({ 'p.yaml': `${source}sink: {type: stdout}\n` })
+    const { options } = loadPipeline({ file: 'p.yaml', registry: BUILT_IN, env: {}, cwd }).source
+    return postgresConnection(options as PostgresOptions, 'source', 'test').database
+  }
+  t.equal(wanted('adb.\\.*.\\.*, adb.public.x'), 'adb')
+  t.equal(wanted('adb.public.x', '  database: other\n'), 'other')
+  for (const tables of ['adb.a.b, bdb.a.b', 'adb.a.b, a.b', 'a\\.*.b.c', 'public.x'])
+    t.throws(() => wanted(tables), { message: /give `url`, or .* and `database`/ }, tables)
 })
 
 t.test('table patterns and other options are read before anything connects', async (t) => {

@@ -250,6 +250,8 @@ t.test('table patterns', async (t) => {
     t.equal(pattern.matches(users), matches, text)
     t.equal(pattern.exact, exact, `${text} names one table`)
   }
+  const databases = { 'shop.a.\\.*': 'shop', '"a.b".c.d': 'a.b', 'sh\\.*.a.b': null, '*.a.b': null, 'a.b': null }
+  for (const [text, database] of Object.entries(databases)) t.equal(parseTablePattern(text).database, database, text)
   t.ok(parseTablePattern('"My Schema"."a.b*""c"').matches(odd))
   t.ok(parseTablePattern('My Schema.*').matches(odd))
   const list = parseTablePatterns('public.users, public."a,b",public.[x,y]\\.{1,2},')

@@ -179,6 +179,9 @@ t.test('maxwell-json', async (t) => {
     read!.value,
     '{"database":"public","table":"nopk","type":"bootstrap-insert","ts":1795418211,"data":{"a":1,"b":"x"}}',
   )
+  const inserts = formatOf({ 'value.format': 'maxwell-json', 'maxwell-json.snapshot.type': 'insert' })
+  const [insert] = messageTexts(inserts, rows(keylessTable(), SNAPSHOT, [change('r', null, ['1', 'x'], 1)]))
+  t.equal(insert!.value, read!.value!.replace('bootstrap-insert', 'insert'))
 })
 
 t.test('CloudEvents', async (t) => {
