@@ -25,7 +25,7 @@ import { GtidSet } from './gtid.js'
 import { keyColumns, locateKeys, mysqlKeyOrder } from './keys.js'
 import { type MysqlSourceOptions, mysqlConnectionOf } from './options.js'
 import { planKeys } from './plan.js'
-import { formatMysqlPosition, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
+import { baseOn, formatMysqlPosition, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
 import { problemsOf } from './readiness.js'
 import { requireLog } from './resume.js'
 import { type LogPlace, logEndOf, readerId, readServer, SESSION_SQL, type ServerFacts } from './server.js'
@@ -69,7 +69,7 @@ export class MysqlSource implements Source {
     this.#control = await this.#connect(context)
     const server = await readServer(this.#control)
     this.#server = server
-    if (context.saved?.position) this.#base = parseMysqlPosition(context.saved.position).base
+    const accepted = this.#judge(context)
     const tables = await readTables(this.#control, this.#options, server)
     const [first] = problemsOf(server, tables).filter(({ level }) => level === 'problem')
     if (first) {
@@ -85,10 +85,27 @@ export class MysqlSource implements Source {
     const { host, port } = this.#where
     return {
       identity: { server: server.identity },
+      accepted,
       tables: tables.map(toSourceTable),
       server: `${server.mariadb ? 'MariaDB' : 'MySQL'} ${server.version} at ${host}:${port}`,
       chunkRows: this.#options['scan.incremental.snapshot.chunk.size'],
     }
+  }
+
+  /**
+   * Rule k: another server of the same topology is followed by GTID, if nothing that the checkpoint holds depends on the places of
+   * the last one's log. What it must have and not have purged is looked at by resumeLog().
+   */
+  #judge({ saved, note }: OpenContext): string[] {
+    if (!saved?.position) return []
+    const { identity, gtids } = this.#server
+    const from = parseMysqlPosition(saved.position)
+    this.#base = baseOn(identity, from)
+    if (from.server === identity) return []
+    const placeless = gtids && from.gtids !== null && from.inside === null && saved.shown <= ordinalOf(from.base, from)
+    if (!placeless) return []
+    note(`the server is another one: ${identity} instead of ${from.server}; going on by GTID`)
+    return ['server']
   }
 
   /** The log has every table already. */
@@ -146,7 +163,7 @@ export class MysqlSource implements Source {
 
   async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
     const { serverId, uuid } = this.#reader
-    this.#base = parseMysqlPosition(position).base
+    this.#base = baseOn(this.#server.identity, parseMysqlPosition(position))
     this.#tail = new MysqlTail({
       connection: this.#where,
       tls: this.#control.tls,

@@ -92,6 +92,48 @@ t.test('rule a: a server that lost the end of its log and wrote another stops th
   }
 })
 
+t.test('T64, rule k: a promoted replica is followed by GTID, also with chunks that nobody has read yet', async (t) => {
+  const primary = await startMysql(t, 'mysql')
+  const replica = await startMysql(t, 'mysql')
+  const db = await createMysqlDatabase(t, 'mysql', { server: primary })
+  await db.query("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+  const { port } = new URL(primary.url)
+  const other = await createMysqlDatabase(t, 'mysql', { server: replica })
+  await other.query('RESET BINARY LOGS AND GTIDS')
+  await other.query(
+    `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${port}, SOURCE_USER = 'root', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA`,
+  )
+  const at = (server: string) => ({ url: `${server}`, tables: `${db.name}.t` })
+  const pipeline = new MemoryPipeline(db, at(primary.url))
+  await pipeline.run()
+  await db.query(
+    "UPDATE t SET v = 'before' WHERE id = 1; FLUSH BINARY LOGS; FLUSH BINARY LOGS; INSERT INTO t VALUES (3, 'z')",
+  )
+  await pipeline.run()
+  const executed = (await db.query('SELECT @@GLOBAL.gtid_executed AS g'))[0]!.g
+  await until(
+    async () => (await other.query(`SELECT GTID_SUBSET('${executed}', @@GLOBAL.gtid_executed) AS s`))[0]!.s === '1',
+    {
+      what: 'the replica has everything',
+    },
+  )
+  await primary.kill()
+  await other.query('STOP REPLICA; RESET REPLICA ALL')
+  await other.query(`UPDATE ${db.name}.t SET v = 'after' WHERE id = 2; DELETE FROM ${db.name}.t WHERE id = 3`)
+  const moved = pipeline.with(at(replica.url))
+  await moved.run()
+  t.match(moved.notes.join(), /the server is another one/)
+  t.same(moved.target.complaints, [])
+  t.same(moved.rows(), ['["1","before"]', '["2","after"]'])
+  await other.query(`INSERT INTO ${db.name}.t VALUES (4, 'again')`)
+  await moved.run()
+  t.equal(moved.rows().length, 3)
+  // A server that lacks what was delivered is none to go on with.
+  await other.query('RESET BINARY LOGS AND GTIDS')
+  const error = await moved.failure()
+  t.equal(error.code, 'mysql.position_lost')
+})
+
 t.test('rule c: rows of an XA transaction arrive with its commit, across a restart', async (t) => {
   const db = await createMysqlDatabase(t, 'mysql')
   await db.query("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO t VALUES (1, 'x')")
