@@ -16,7 +16,7 @@ import type {
   SourceOpen,
   SourceTable,
 } from '../../core/source.js'
-import { connectMysql, type MysqlConnection, type MysqlOptions, mysqlErrno } from '../../drivers/mysql.js'
+import { connectMysql, MYSQL_ERROR, type MysqlConnection, type MysqlOptions, mysqlErrno } from '../../drivers/mysql.js'
 import { CapturedTables } from './captured.js'
 import { type CatalogTable, readTable, readTables } from './catalog.js'
 import { loadCharsets } from './charsets.js'
@@ -26,12 +26,14 @@ import { keyColumns, locateKeys, mysqlKeyOrder } from './keys.js'
 import { type MysqlSourceOptions, mysqlConnectionOf } from './options.js'
 import { planKeys } from './plan.js'
 import { baseOn, formatMysqlPosition, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
-import { problemsOf } from './readiness.js'
+import { cascades, problemsOf } from './readiness.js'
 import { requireLog } from './resume.js'
 import { type LogPlace, logEndOf, readerId, readServer, SESSION_SQL, type ServerFacts } from './server.js'
 import { MysqlTail } from './tail.js'
 
 const NO_SUCH_THREAD = 1094
+/** XA transactions that an error lists. */
+const PREPARED_SHOWN_MAX = 5
 /** Where the first event of a file lies. */
 const FILE_BEGIN = 4
 
@@ -71,7 +73,8 @@ export class MysqlSource implements Source {
     this.#server = server
     const accepted = this.#judge(context)
     const tables = await readTables(this.#control, this.#options, server)
-    const [first] = problemsOf(server, tables).filter(({ level }) => level === 'problem')
+    const findings = [...problemsOf(server, tables), ...(await cascades(this.#control, server, tables, this.#options))]
+    const [first] = findings.filter(({ level }) => level === 'problem')
     if (first) {
       throw new TidemarkError('mysql.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     }
@@ -117,6 +120,7 @@ export class MysqlSource implements Source {
    */
   async createLog(_options: Abortable): Promise<Position> {
     const { identity, cut } = this.#server
+    await this.#requireNoPrepared()
     const begin = (place: LogPlace, gtids: string | null) => {
       const position: MysqlPosition = { server: identity, ...place, base: 0n, gtids, inside: null, last: null }
       return formatMysqlPosition(position)
@@ -132,6 +136,23 @@ export class MysqlSource implements Source {
       [string | null],
     ]
     return begin(place, gtids ?? '')
+  }
+
+  /** Rule c: rows that were prepared before are in no part of the log that will be read, and in no SELECT. */
+  async #requireNoPrepared(): Promise<void> {
+    try {
+      const rows = await this.#control.query('XA RECOVER')
+      if (rows.length === 0) return
+      const names = rows.slice(0, PREPARED_SHOWN_MAX).map((row) => row.at(-1))
+      throw new TidemarkError('mysql.xa', {
+        message: `${rows.length} XA transactions are prepared and neither committed nor rolled back: ${names.join(', ')}`,
+        fix: 'XA COMMIT or XA ROLLBACK them, then start the pipeline.',
+        retriable: true,
+      })
+    } catch (error) {
+      // MySQL shows them only to users with XA_RECOVER_ADMIN; to others the commit of an unknown one stops the tail.
+      if (mysqlErrno(error) !== MYSQL_ERROR.xaRecover) throw error
+    }
   }
 
   async #executed(): Promise<GtidSet> {
