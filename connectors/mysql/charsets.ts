@@ -27,8 +27,11 @@ const STANDARD: Readonly<Record<string, string>> = {
 
 const readers = new Map<string, TextReader>([...UTF8, 'ascii'].map((name) => [name, utf8]))
 
+/** Without the checks of toString(). */
+const { utf8Slice } = Buffer.prototype as unknown as { utf8Slice(this: Buffer, start: number, end: number): string }
+
 function utf8(bytes: Buffer, start: number, end: number): string {
-  return bytes.toString('utf8', start, end)
+  return utf8Slice.call(bytes, start, end)
 }
 
 /** Makes sure that textReader() knows these sets. */

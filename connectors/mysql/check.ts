@@ -6,7 +6,7 @@ import { type CatalogTable, readTables } from './catalog.js'
 import { keyColumns, mysqlKeyOrder } from './keys.js'
 import { type MysqlSourceOptions, mysqlConnectionOf } from './options.js'
 import { CHUNK_ROWS_HINT } from './plan.js'
-import { problemsOf } from './readiness.js'
+import { cascades, problemsOf } from './readiness.js'
 import { readServer, type ServerFacts } from './server.js'
 
 type Context = ConnectorContext & Abortable
@@ -29,6 +29,7 @@ export async function checkMysql(options: MysqlSourceOptions, context: Context):
       },
       ...(await grants(connection, server)),
       ...problemsOf(server, tables),
+      ...(await cascades(connection, server, tables, options)),
       ...retention(server),
       ...tables.map(describe),
     ]

@@ -18,35 +18,41 @@ function groupsBytes(digits: number): number {
 
 /** Reads the number at `at`; compiled for one precision and scale. */
 export function decimalReader(precision: number, scale: number): (bytes: Buffer, at: number) => string {
-  const whole = groupSizes(precision - scale, true)
-  const fraction = groupSizes(scale, false)
-  return (bytes, at) => {
-    const negative = (bytes[at]! & 0x80) === 0
-    const mask = negative ? 0xff : 0
+  const groups = [...groupSizes(precision - scale, true), ...groupSizes(scale, false)]
+  const sizes = Uint8Array.from(groups, (group) => group.bytes)
+  const digits = Uint8Array.from(groups, (group) => group.digits)
+  const whole = groupSizes(precision - scale, true).length
+  return (bytes, start) => {
+    const negative = (bytes[start]! & 0x80) === 0
     let text = ''
-    let first = true
-    const group = (size: number) => {
-      let value = 0
-      for (let i = 0; i < size; i++) {
-        let byte = bytes[at++]! ^ mask
-        if (first) {
-          byte ^= 0x80
-          first = false
-        }
-        value = value * 256 + byte
-      }
-      return value
-    }
-    for (const { bytes: size } of whole) {
-      const value = group(size)
-      if (text !== '') text += padded(value, GROUP_DIGITS)
+    let at = start
+    for (let i = 0; i < sizes.length; i++) {
+      const size = sizes[i]!
+      let value = readGroup(bytes, at, size)
+      // The first bit of the whole is flipped, and every bit of a negative number.
+      const half = at === start ? 2 ** (8 * size - 1) : 0
+      if (half > 0) value = value >= half ? value - half : value + half
+      if (negative) value = 2 ** (8 * size) - 1 - value
+      at += size
+      if (i === whole) text = text === '' ? '0.' : `${text}.`
+      if (i >= whole || text !== '') text += padded(value, digits[i]!)
       else if (value !== 0) text = String(value)
     }
     if (text === '') text = '0'
-    if (scale === 0) return negative ? `-${text}` : text
-    text += '.'
-    for (const { bytes: size, digits } of fraction) text += padded(group(size), digits)
     return negative ? `-${text}` : text
+  }
+}
+
+function readGroup(b: Buffer, at: number, size: number): number {
+  switch (size) {
+    case 1:
+      return b[at]!
+    case 2:
+      return (b[at]! << 8) | b[at + 1]!
+    case 3:
+      return (b[at]! << 16) | (b[at + 1]! << 8) | b[at + 2]!
+    default:
+      return ((b[at]! << 24) | (b[at + 1]! << 16) | (b[at + 2]! << 8) | b[at + 3]!) >>> 0
   }
 }
 

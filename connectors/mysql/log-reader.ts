@@ -26,7 +26,14 @@ import {
 import { inflated } from './compressed.js'
 import { readStatement, type Statement } from './ddl.js'
 import { GtidSet } from './gtid.js'
-import { formatMysqlPosition, type Inside, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
+import {
+  baseOn,
+  formatMysqlPosition,
+  type Inside,
+  type MysqlPosition,
+  ordinalOf,
+  parseMysqlPosition,
+} from './position.js'
 import { ROW_EVENTS } from './row-events.js'
 import type { LogPlace } from './server.js'
 
@@ -101,15 +108,16 @@ export class LogReader {
 
   start(position: Position): MysqlPosition {
     const from = parseMysqlPosition(position)
+    const moved = from.server !== this.#o.server
     this.#place = { file: from.file, at: from.at }
-    this.#base = from.base
+    this.#base = baseOn(this.#o.server, from)
     this.#inside = from.inside
-    this.#last = from.last
+    this.#last = moved ? null : from.last
     if (from.gtids !== null && this.#o.mariadb) {
       for (const gtid of from.gtids.split(',').filter((text) => text !== ''))
         this.#domains.set(gtid.split('-')[0]!, gtid)
     } else if (from.gtids !== null) this.#set = GtidSet.parse(from.gtids)
-    this.ordinal = ordinalOf(this.#base, this.#place) - 1n
+    this.ordinal = ordinalOf(from.base, this.#place) - 1n
     return from
   }
 

@@ -75,6 +75,12 @@ const options = z.strictObject({
     .describe(
       'MySQL without GTID: how long a transaction may be in the binlog before every SELECT shows it. Longer than rpl_semi_sync_source_timeout and binlog_group_commit_sync_delay together.',
     ),
+  'foreign-key.cascade': z
+    .enum(['refuse', 'ignore'])
+    .default('refuse')
+    .describe(
+      'Captured tables whose rows a foreign key deletes or changes without a trace in the log (MariaDB, MySQL before 9.6). ignore: targets need nothing of it.',
+    ),
   'heartbeat.interval': z
     .union([z.string(), z.number()])
     .superRefine((text, context) => {

@@ -31,6 +31,11 @@ export function ordinalOf(base: bigint, { file, at }: LogPlace): bigint {
   return base + (BigInt(fileNumber(file)) << FILE_BITS) + BigInt(at)
 }
 
+/** Rule k: the ordinals of another server's log go on above those of the last one's. */
+export function baseOn(server: string, from: MysqlPosition): bigint {
+  return from.server === server ? from.base : ordinalOf(from.base, from) + 1n
+}
+
 export function formatMysqlPosition(p: MysqlPosition): Position {
   const { server, file, at, base, gtids, inside, last } = p
   return JSON.stringify({

@@ -1,9 +1,42 @@
 /** What capture needs of the server and its tables, with the SQL for whatever is missing. */
 import type { Finding } from '../../core/define.js'
-import type { CatalogTable } from './catalog.js'
-import { tableSql } from './catalog.js'
+import { type MysqlConnection, quoteMysqlName } from '../../drivers/mysql.js'
+import { type CatalogTable, tableSql } from './catalog.js'
 import { keyColumns, unusableKey } from './keys.js'
+import type { MysqlSourceOptions } from './options.js'
 import type { ServerFacts } from './server.js'
+
+/** Since 9.6 the server itself cascades, above the engine, and logs what it does. */
+const CASCADES_LOGGED_SINCE = 90_600
+/** As the server prints them: name, parent, rule. */
+const TRACELESS =
+  /CONSTRAINT `((?:[^`]|``)+)` FOREIGN KEY \([^)]*\) REFERENCES ((?:`[^`]+`\.)?`[^`]+`) \([^)]*\)[^,\n]*?(ON (?:DELETE|UPDATE) (?:CASCADE|SET NULL|SET DEFAULT))/g
+
+/** Rule e: rows of captured tables that a foreign key changes below the log. */
+export async function cascades(
+  connection: MysqlConnection,
+  server: ServerFacts,
+  tables: readonly CatalogTable[],
+  options: Pick<MysqlSourceOptions, 'foreign-key.cascade'>,
+): Promise<Finding[]> {
+  const { mariadb, number, variables } = server
+  if (!mariadb && number >= CASCADES_LOGGED_SINCE && variables.get('innodb_native_foreign_keys') !== 'ON') return []
+  const level = options['foreign-key.cascade'] === 'ignore' ? 'warning' : 'problem'
+  const findings: Finding[] = []
+  for (const { schema } of tables) {
+    // information_schema shows constraints only to users who may change the table.
+    const [row] = await connection.query(`SHOW CREATE TABLE ${tableSql(schema)}`)
+    for (const [, constraint, parent, rule] of (row?.[1] ?? '').matchAll(TRACELESS)) {
+      findings.push({
+        level,
+        subject: schema.id,
+        message: `foreign key ${constraint} to ${parent} is ${rule}, and this server does not log the rows that it changes by it`,
+        fix: `ALTER TABLE ${tableSql(schema)} DROP FOREIGN KEY ${quoteMysqlName(constraint!)};  (and add it again with RESTRICT), or foreign-key.cascade: ignore where targets may keep such rows`,
+      })
+    }
+  }
+  return findings
+}
 
 export function problemsOf(server: ServerFacts, tables: readonly CatalogTable[]): Finding[] {
   return [...serverProblems(server), ...tables.flatMap((table) => tableProblems(server, table))]

@@ -49,6 +49,9 @@ const VARIABLES = [
   'show_gipk_in_create_table_and_information_schema',
 ]
 
+/** MySQL 8.2 has the new name, 8.4 no more the old one. */
+const STATUS_RENAMED = 80_200
+
 /** What every session of ours has, so that results do not depend on the server's settings. */
 export const SESSION_SQL = `SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', time_zone = '+00:00', sql_safe_updates = 0, net_write_timeout = 600,
   lock_wait_timeout = 2, innodb_lock_wait_timeout = 2, max_sort_length = 16384, group_concat_max_len = 1073741824`
@@ -60,6 +63,7 @@ export async function readServer(connection: MysqlConnection): Promise<ServerFac
   const variables = new Map(rows.map(([name, value]) => [name!.toLowerCase(), value ?? '']))
   const mariadb = /mariadb/i.test(version)
   const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number)
+  const number = major * 10_000 + minor * 100 + patch
   const collations = await connection.query(
     'SELECT ID, COLLATION_NAME, CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL',
   )
@@ -71,7 +75,7 @@ export async function readServer(connection: MysqlConnection): Promise<ServerFac
   return {
     mariadb,
     version,
-    number: major * 10_000 + minor * 100 + patch,
+    number,
     identity,
     cut: snapshot.length > 0 ? 'snapshot' : gtidMode ? 'gtid' : 'margin',
     gtids: mariadb || gtidMode,
@@ -82,7 +86,7 @@ export async function readServer(connection: MysqlConnection): Promise<ServerFac
         { name: name!, charset: charset! },
       ]),
     ),
-    statusSql: await statusSql(connection),
+    statusSql: !mariadb && number >= STATUS_RENAMED ? 'SHOW BINARY LOG STATUS' : 'SHOW MASTER STATUS',
   }
 }
 
@@ -96,16 +100,6 @@ async function applicableCollations(connection: MysqlConnection, mariadb: boolea
   } catch (error) {
     if (mysqlErrno(error) === MYSQL_ERROR.badField) return []
     throw error
-  }
-}
-
-async function statusSql(connection: MysqlConnection): Promise<string> {
-  try {
-    await connection.query('SHOW BINARY LOG STATUS')
-    return 'SHOW BINARY LOG STATUS'
-  } catch (error) {
-    if (mysqlErrno(error) !== MYSQL_ERROR.syntax) throw error
-    return 'SHOW MASTER STATUS'
   }
 }
 

@@ -16,7 +16,7 @@ import type {
   SourceOpen,
   SourceTable,
 } from '../../core/source.js'
-import { connectMysql, type MysqlConnection, type MysqlOptions, mysqlErrno } from '../../drivers/mysql.js'
+import { connectMysql, MYSQL_ERROR, type MysqlConnection, type MysqlOptions, mysqlErrno } from '../../drivers/mysql.js'
 import { CapturedTables } from './captured.js'
 import { type CatalogTable, readTable, readTables } from './catalog.js'
 import { loadCharsets } from './charsets.js'
@@ -25,13 +25,15 @@ import { GtidSet } from './gtid.js'
 import { keyColumns, locateKeys, mysqlKeyOrder } from './keys.js'
 import { type MysqlSourceOptions, mysqlConnectionOf } from './options.js'
 import { planKeys } from './plan.js'
-import { formatMysqlPosition, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
-import { problemsOf } from './readiness.js'
+import { baseOn, formatMysqlPosition, type MysqlPosition, ordinalOf, parseMysqlPosition } from './position.js'
+import { cascades, problemsOf } from './readiness.js'
 import { requireLog } from './resume.js'
 import { type LogPlace, logEndOf, readerId, readServer, SESSION_SQL, type ServerFacts } from './server.js'
 import { MysqlTail } from './tail.js'
 
 const NO_SUCH_THREAD = 1094
+/** XA transactions that an error lists. */
+const PREPARED_SHOWN_MAX = 5
 /** Where the first event of a file lies. */
 const FILE_BEGIN = 4
 
@@ -69,9 +71,10 @@ export class MysqlSource implements Source {
     this.#control = await this.#connect(context)
     const server = await readServer(this.#control)
     this.#server = server
-    if (context.saved?.position) this.#base = parseMysqlPosition(context.saved.position).base
+    const accepted = this.#judge(context)
     const tables = await readTables(this.#control, this.#options, server)
-    const [first] = problemsOf(server, tables).filter(({ level }) => level === 'problem')
+    const findings = [...problemsOf(server, tables), ...(await cascades(this.#control, server, tables, this.#options))]
+    const [first] = findings.filter(({ level }) => level === 'problem')
     if (first) {
       throw new TidemarkError('mysql.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     }
@@ -85,10 +88,27 @@ export class MysqlSource implements Source {
     const { host, port } = this.#where
     return {
       identity: { server: server.identity },
+      accepted,
       tables: tables.map(toSourceTable),
       server: `${server.mariadb ? 'MariaDB' : 'MySQL'} ${server.version} at ${host}:${port}`,
       chunkRows: this.#options['scan.incremental.snapshot.chunk.size'],
     }
+  }
+
+  /**
+   * Rule k: another server of the same topology is followed by GTID, if nothing that the checkpoint holds depends on the places of
+   * the last one's log. What it must have and not have purged is looked at by resumeLog().
+   */
+  #judge({ saved, note }: OpenContext): string[] {
+    if (!saved?.position) return []
+    const { identity, gtids } = this.#server
+    const from = parseMysqlPosition(saved.position)
+    this.#base = baseOn(identity, from)
+    if (from.server === identity) return []
+    const placeless = gtids && from.gtids !== null && from.inside === null && saved.shown <= ordinalOf(from.base, from)
+    if (!placeless) return []
+    note(`the server is another one: ${identity} instead of ${from.server}; going on by GTID`)
+    return ['server']
   }
 
   /** The log has every table already. */
@@ -100,6 +120,7 @@ export class MysqlSource implements Source {
    */
   async createLog(_options: Abortable): Promise<Position> {
     const { identity, cut } = this.#server
+    await this.#requireNoPrepared()
     const begin = (place: LogPlace, gtids: string | null) => {
       const position: MysqlPosition = { server: identity, ...place, base: 0n, gtids, inside: null, last: null }
       return formatMysqlPosition(position)
@@ -115,6 +136,23 @@ export class MysqlSource implements Source {
       [string | null],
     ]
     return begin(place, gtids ?? '')
+  }
+
+  /** Rule c: rows that were prepared before are in no part of the log that will be read, and in no SELECT. */
+  async #requireNoPrepared(): Promise<void> {
+    try {
+      const rows = await this.#control.query('XA RECOVER')
+      if (rows.length === 0) return
+      const names = rows.slice(0, PREPARED_SHOWN_MAX).map((row) => row.at(-1))
+      throw new TidemarkError('mysql.xa', {
+        message: `${rows.length} XA transactions are prepared and neither committed nor rolled back: ${names.join(', ')}`,
+        fix: 'XA COMMIT or XA ROLLBACK them, then start the pipeline.',
+        retriable: true,
+      })
+    } catch (error) {
+      // MySQL shows them only to users with XA_RECOVER_ADMIN; to others the commit of an unknown one stops the tail.
+      if (mysqlErrno(error) !== MYSQL_ERROR.xaRecover) throw error
+    }
   }
 
   async #executed(): Promise<GtidSet> {
@@ -146,7 +184,7 @@ export class MysqlSource implements Source {
 
   async *tail(position: Position, { signal }: Abortable): AsyncGenerator<LogBatch> {
     const { serverId, uuid } = this.#reader
-    this.#base = parseMysqlPosition(position).base
+    this.#base = baseOn(this.#server.identity, parseMysqlPosition(position))
     this.#tail = new MysqlTail({
       connection: this.#where,
       tls: this.#control.tls,

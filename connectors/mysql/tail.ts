@@ -234,7 +234,8 @@ export class MysqlTail implements LogSink {
     const prepared = this.#prepared.get(xid)
     this.#prepared.delete(xid)
     if (prepared === undefined) {
-      if (verb === 'rollback') return
+      // Without GTIDs a prepared transaction with captured rows stopped the pipeline already, or was refused at its start.
+      if (verb === 'rollback' || this.#o.server.cut !== 'gtid') return
       throw new TidemarkError('mysql.xa', {
         message: `XA COMMIT of ${xid}, before ${this.#reader.where}, whose XA PREPARE came before the place where the pipeline began`,
         fix: 'Its rows are unknown. Run `tidemark drop FILE`, empty the targets and start anew while XA RECOVER lists nothing.',

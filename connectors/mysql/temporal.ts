@@ -1,8 +1,18 @@
 /** Dates and times of the log as the server prints them. */
 const TWO = Array.from({ length: 100 }, (_, n) => String(n).padStart(2, '0'))
 
+/** Days that were written before: rows of one time share them. */
+const days = new Map<number, string>()
+const DAYS_MAX = 20_000
+
 export function dateText(year: number, month: number, day: number): string {
-  return `${String(year).padStart(4, '0')}-${TWO[month]}-${TWO[day]}`
+  const at = (year << 9) | (month << 5) | day
+  const known = days.get(at)
+  if (known !== undefined) return known
+  if (days.size >= DAYS_MAX) days.clear()
+  const text = `${String(year).padStart(4, '0')}-${TWO[month]}-${TWO[day]}`
+  days.set(at, text)
+  return text
 }
 
 export function clockText(hour: number, minute: number, second: number): string {
@@ -12,7 +22,9 @@ export function clockText(hour: number, minute: number, second: number): string 
 /** `.123` of microseconds, '' for no digits. */
 export function fractionText(microseconds: number, digits: number): string {
   if (digits === 0) return ''
-  return `.${String(microseconds).padStart(6, '0').slice(0, digits)}`
+  const text = String(microseconds)
+  const six = text.length === 6 ? text : '000000'.slice(text.length) + text
+  return digits === 6 ? `.${six}` : `.${six.slice(0, digits)}`
 }
 
 export const fractionBytes = (digits: number) => (digits + 1) >> 1

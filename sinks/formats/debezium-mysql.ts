@@ -34,9 +34,10 @@ export function mysqlCodec(type: ColumnType): ValueCodec | null {
   switch (type.base) {
     case 'bigint':
       return AS_IS
+    // The server's shortest digits are a JSON number.
     case 'float':
     case 'double':
-      return call((value) => numberJson(Number(value)))
+      return AS_IS
     case 'year':
       return call((value) => String(Number(value)))
     case 'time':
@@ -70,7 +71,7 @@ export function mysqlRowCodec(type: ColumnType): ValueCodec {
       return type.base === 'year' ? AS_TEXT : AS_IS
     case 'float32':
     case 'float64':
-      return call((value) => numberJson(Number(value)))
+      return AS_IS
     case 'date':
     case 'timestamp':
     case 'timestamptz':
@@ -93,7 +94,22 @@ function isZero(text: string): boolean {
 function zeroable(type: ColumnType): ValueCodec | null {
   const codec = postgresCodec(type)
   if (codec === null || (codec.form !== 'put' && codec.form !== 'call')) return codec
-  return call((value) => (isZero(value as string) ? 'null' : codec.json(value)))
+  const json = (value: Present) => (isZero(value as string) ? 'null' : codec.json(value))
+  if (codec.form === 'call') return call(json)
+  const { put } = codec
+  return {
+    form: 'put',
+    json,
+    put: (bytes, at, source, from, length) => (isZeroAt(source, from) ? -1 : put(bytes, at, source, from, length)),
+  }
+}
+
+const ZERO = 0x30
+
+/** Whether month or day at their places are zero; the year alone is looked at by isZero(). */
+function isZeroAt(b: Buffer, at: number): boolean {
+  if (b[at] === ZERO && b[at + 1] === ZERO && b[at + 2] === ZERO && b[at + 3] === ZERO) return true
+  return (b[at + 5] === ZERO && b[at + 6] === ZERO) || (b[at + 8] === ZERO && b[at + 9] === ZERO)
 }
 
 const CLOCK = /^(-?)(\d{2,3}):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/

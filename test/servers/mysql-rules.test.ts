@@ -25,7 +25,10 @@ for (const kind of ['mysql', 'mariadb'] as const) {
     const server = await startMysql(t, kind)
     const db = await createMysqlDatabase(t, kind, { server })
     await db.query("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO t VALUES (1, 'old'), (2, 'two')")
-    const pipeline = new MemoryPipeline(db)
+    // Read before t, so that the commit comes to a chunk that nobody has read yet: it is dropped there and must be shown.
+    await db.query('CREATE TABLE a (id INT PRIMARY KEY)')
+    await db.query(`INSERT INTO a VALUES ${Array.from({ length: 5_000 }, (_, i) => `(${i})`).join(', ')}`)
+    const pipeline = new MemoryPipeline(db, { 'scan.incremental.snapshot.chunk.size': 100 })
     await db.query(SEMI_SYNC[kind])
     const writer = await db.connect()
     const status = async () =>
@@ -34,7 +37,7 @@ for (const kind of ['mysql', 'mariadb'] as const) {
     const committing = writer.query("UPDATE t SET v = 'new' WHERE id = 1")
     await until(async () => (await status()) !== before, { what: 'the commit is in the log' })
     t.equal((await db.query('SELECT v FROM t WHERE id = 1'))[0]!.v, 'old', 'and a SELECT does not show it')
-    const running = pipeline.run()
+    const running = pipeline.run('once')
     await committing
     await running
     await pipeline.run()
@@ -90,6 +93,48 @@ t.test('rule a: a server that lost the end of its log and wrote another stops th
     t.equal(error.code, 'mysql.position_lost', `${kind}: ${error.message}`)
     t.notOk(error.retriable)
   }
+})
+
+t.test('T64, rule k: a promoted replica is followed by GTID, also with chunks that nobody has read yet', async (t) => {
+  const primary = await startMysql(t, 'mysql')
+  const replica = await startMysql(t, 'mysql')
+  const db = await createMysqlDatabase(t, 'mysql', { server: primary })
+  await db.query("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+  const { port } = new URL(primary.url)
+  const other = await createMysqlDatabase(t, 'mysql', { server: replica })
+  await other.query('RESET BINARY LOGS AND GTIDS')
+  await other.query(
+    `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${port}, SOURCE_USER = 'root', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA`,
+  )
+  const at = (server: string) => ({ url: `${server}`, tables: `${db.name}.t` })
+  const pipeline = new MemoryPipeline(db, at(primary.url))
+  await pipeline.run()
+  await db.query(
+    "UPDATE t SET v = 'before' WHERE id = 1; FLUSH BINARY LOGS; FLUSH BINARY LOGS; INSERT INTO t VALUES (3, 'z')",
+  )
+  await pipeline.run()
+  const executed = (await db.query('SELECT @@GLOBAL.gtid_executed AS g'))[0]!.g
+  await until(
+    async () => (await other.query(`SELECT GTID_SUBSET('${executed}', @@GLOBAL.gtid_executed) AS s`))[0]!.s === '1',
+    {
+      what: 'the replica has everything',
+    },
+  )
+  await primary.kill()
+  await other.query('STOP REPLICA; RESET REPLICA ALL')
+  await other.query(`UPDATE ${db.name}.t SET v = 'after' WHERE id = 2; DELETE FROM ${db.name}.t WHERE id = 3`)
+  const moved = pipeline.with(at(replica.url))
+  await moved.run()
+  t.match(moved.notes.join(), /the server is another one/)
+  t.same(moved.target.complaints, [])
+  t.same(moved.rows(), ['["1","before"]', '["2","after"]'])
+  await other.query(`INSERT INTO ${db.name}.t VALUES (4, 'again')`)
+  await moved.run()
+  t.equal(moved.rows().length, 3)
+  // A server that lacks what was delivered is none to go on with.
+  await other.query('RESET BINARY LOGS AND GTIDS')
+  const error = await moved.failure()
+  t.equal(error.code, 'mysql.position_lost')
 })
 
 t.test('rule c: rows of an XA transaction arrive with its commit, across a restart', async (t) => {
@@ -297,4 +342,90 @@ t.test('rule f: system-versioned tables of MariaDB', async (t) => {
   )
   await pipeline.run()
   await equal(t, pipeline)
+})
+
+t.test('rule e: a foreign key that changes captured rows past the log is refused', async (t) => {
+  for (const kind of ['mysql', 'mariadb', 'mysql56'] as const) {
+    const db = await createMysqlDatabase(t, kind)
+    await db.query(
+      'CREATE TABLE p (id INT PRIMARY KEY) ENGINE = InnoDB; CREATE TABLE t (id INT PRIMARY KEY, p INT, CONSTRAINT fk FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE) ENGINE = InnoDB; INSERT INTO p VALUES (1), (2); INSERT INTO t VALUES (10, 1), (20, 2)',
+    )
+    if (kind === 'mysql') {
+      const pipeline = new MemoryPipeline(db)
+      await pipeline.run()
+      await db.query('DELETE FROM p WHERE id = 1')
+      await pipeline.run()
+      await equal(t, pipeline)
+      continue
+    }
+    const error = await new MemoryPipeline(db).failure()
+    t.equal(error.code, 'mysql.not_ready', kind)
+    t.match(error.message, /fk to `p` is ON DELETE CASCADE/)
+    await new MemoryPipeline(db, { 'foreign-key.cascade': 'ignore' }).run()
+  }
+})
+
+t.test('rule c: a first start is refused while XA transactions are prepared', async (t) => {
+  const db = await createMysqlDatabase(t, 'mariadb')
+  await db.query('CREATE TABLE t (id INT PRIMARY KEY)')
+  const writer = await db.connect()
+  await writer.query(
+    `XA START 'early${process.pid}'; INSERT INTO t VALUES (1); XA END 'early${process.pid}'; XA PREPARE 'early${process.pid}'`,
+  )
+  const pipeline = new MemoryPipeline(db)
+  await t.rejects(pipeline.run('once', AbortSignal.timeout(2_000)), { message: /XA transactions are prepared/ })
+  await writer.query(`XA COMMIT 'early${process.pid}'`)
+  await pipeline.run()
+  await equal(t, pipeline)
+})
+
+t.test('rule i: with a sink that takes nothing, DDL and others who read the table do not wait for long', async (t) => {
+  for (const kind of ['mysql', 'mariadb'] as const) {
+    const db = await createMysqlDatabase(t, kind)
+    await db.query('CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(2000))')
+    for (let from = 0; from < 20_000; from += 1_000) {
+      await db.query(
+        `INSERT INTO t VALUES ${Array.from({ length: 1_000 }, (_, i) => `(${from + i}, REPEAT('x', 1500))`).join(', ')}`,
+      )
+    }
+    const pipeline = new MemoryPipeline(db)
+    let blocked = () => {}
+    const reached = new Promise<void>((resolve) => {
+      blocked = resolve
+    })
+    let release = () => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const sink = pipeline.target.sink.bind(pipeline.target)
+    pipeline.target.sink = () => {
+      const inner = sink()
+      return {
+        ...inner,
+        open: async (options) => {
+          const session = await inner.open(options)
+          return {
+            ...session,
+            write: async (batches, abortable) => {
+              blocked()
+              await released
+              return session.write(batches, abortable)
+            },
+          }
+        },
+      }
+    }
+    const running = pipeline.run()
+    await reached
+    const begun = performance.now()
+    await db.query('ALTER TABLE t ADD COLUMN n INT')
+    await db.query('SELECT COUNT(*) FROM t')
+    const took = performance.now() - begun
+    t.ok(took < 10_000, `${kind}: ${Math.round(took)} ms`)
+    t.comment(`${kind}: ALTER and SELECT took ${Math.round(took)} ms`)
+    release()
+    await running
+    t.same(pipeline.target.complaints, [])
+    t.equal(pipeline.rows().length, 20_000)
+  }
 })

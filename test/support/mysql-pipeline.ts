@@ -7,14 +7,20 @@ import { MemoryTarget } from '../../core/testing/memory-target.js'
 import type { MysqlRow, MysqlTestDatabase } from './mysql.js'
 
 export class MemoryPipeline {
-  readonly target = new MemoryTarget()
+  readonly target: MemoryTarget
   readonly notes: string[] = []
   readonly #db: MysqlTestDatabase
   readonly #options: Readonly<Record<string, unknown>>
 
-  constructor(db: MysqlTestDatabase, options: Readonly<Record<string, unknown>> = {}) {
+  constructor(db: MysqlTestDatabase, options: Readonly<Record<string, unknown>> = {}, target = new MemoryTarget()) {
+    this.target = target
     this.#db = db
     this.#options = { url: db.captureUrl, tables: `${db.name}.*`, 'visibility.margin': 50, ...options }
+  }
+
+  /** The same pipeline with another source. */
+  with(options: Readonly<Record<string, unknown>>): MemoryPipeline {
+    return new MemoryPipeline(this.#db, options, this.target)
   }
 
   /** Until everything committed before now is there. */
