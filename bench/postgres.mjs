@@ -1,7 +1,7 @@
 // Snapshot and log throughput and latency of the built CLI against PostgreSQL, as ratios to the server's own tools in the
 // same interleaved run. Needs: npm run build, psql and pg_recvlogical on the PATH, and a server whose superuser URL is in
 // TIDEMARK_BENCH_POSTGRES. Usage: node bench/postgres.mjs [snapshot] [stream] [latency] [--rows N] [--runs N] [--cores LIST]
-// [--sinks blackhole,file,kafka,kafka-alo] [--kafka HOST:PORT]: kafka is exactly-once, kafka-alo at-least-once.
+// [--sinks blackhole,file,kafka,kafka_alo] [--kafka HOST:PORT]: kafka is exactly-once, kafka_alo at-least-once.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
