@@ -63,7 +63,7 @@ export function createTopic(
   link: Link,
   name: string,
   topic: NewTopic,
-  timeoutMs: number,
+  { timeoutMs, validateOnly }: { readonly timeoutMs: number; readonly validateOnly: boolean },
 ): Promise<{ readonly error: number; readonly message: string | null }> {
   const version = link.version(19, 'CreateTopics', [4])
   return link.call(
@@ -77,7 +77,7 @@ export function createTopic(
           .array([], () => {})
           .array(Object.entries(config), ([key, value]) => to.string(key).string(value)),
       )
-      to.int32(timeoutMs).boolean(false)
+      to.int32(timeoutMs).boolean(validateOnly)
     },
     (from) => {
       from.int32()
@@ -168,6 +168,22 @@ export async function transactionalIdsOf(
         from.end()
         return { transactionalId, state }
       })
+    },
+  )
+}
+
+const DESCRIBE_TRANSACTIONS = 65
+
+/** The error code for one transactional id; null where the broker is too old to say (before Kafka 3.0). */
+export async function describeTransaction(link: Link, transactionalId: string): Promise<number | null> {
+  if (!link.speaks(DESCRIBE_TRANSACTIONS, 0)) return null
+  return link.call(
+    { key: DESCRIBE_TRANSACTIONS, name: 'DescribeTransactions', version: 0, flexible: true },
+    (to) => to.array([transactionalId], (id) => to.string(id)),
+    (from) => {
+      from.int32()
+      // What follows the first state's code says nothing here.
+      return from.unsignedVarint() > 1 ? from.int16() : null
     },
   )
 }

@@ -23,6 +23,8 @@ export interface TopicMetadata {
   readonly id: string | null
   /** Leaders by partition; -1 where there is none at the moment. */
   readonly leaders: readonly number[]
+  /** What this user may do, a bit for each AclOperation; null: was not asked for, or the broker is too old to say. */
+  readonly operations: number | null
 }
 
 export interface ClusterMetadata {
@@ -32,6 +34,8 @@ export interface ClusterMetadata {
 }
 
 const NO_UUID = Buffer.alloc(16)
+/** In the place of operations that are not told. */
+const NOT_SAID = -(2 ** 31)
 export const NO_PRODUCER: ProducerIdentity = { producerId: -1n, epoch: -1 }
 const TRANSACTION_COORDINATOR = 1
 
@@ -40,7 +44,11 @@ function api(link: Link, key: number, name: string, versions: readonly number[],
   return { key, name, version, flexible: version >= flexibleFrom }
 }
 
-export function requestMetadata(link: Link, topics: readonly string[]): Promise<ClusterMetadata> {
+export function requestMetadata(
+  link: Link,
+  topics: readonly string[],
+  { operations = false }: { readonly operations?: boolean } = {},
+): Promise<ClusterMetadata> {
   // From 10 on with topic ids (Kafka 2.8).
   const used = api(link, 3, 'Metadata', [10, 7], 9)
   const ids = used.version >= 10
@@ -53,7 +61,8 @@ export function requestMetadata(link: Link, topics: readonly string[]): Promise<
       })
       // Never creates a topic by asking for it.
       to.boolean(false)
-      if (ids) to.boolean(false).boolean(false)
+      // Of the cluster: never; of the topics.
+      if (ids) to.boolean(false).boolean(operations)
     },
     (from) => {
       from.int32()
@@ -81,9 +90,10 @@ export function requestMetadata(link: Link, topics: readonly string[]): Promise<
           for (let i = 0; i < 3; i++) from.array(() => from.int32())
           from.end()
         })
-        if (ids) from.int32()
+        const may = ids ? from.int32() : NOT_SAID
         from.end()
-        return { error, name, id: id && !id.equals(NO_UUID) ? uuidText(id) : null, leaders }
+        const operations = may === NOT_SAID ? null : may
+        return { error, name, id: id && !id.equals(NO_UUID) ? uuidText(id) : null, leaders, operations }
       })
       return { brokers, controller, topics: found }
     },

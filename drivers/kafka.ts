@@ -21,6 +21,14 @@ import type { KafkaRecord } from './kafka-records.js'
 import { EARLIEST, LATEST, listOffset } from './kafka-requests.js'
 import { abortable, Busy, repeat } from './kafka-retry.js'
 
+export {
+  mayCreateTopic,
+  mayUseTransactionalId,
+  type TopicAccess,
+  type TopicOperation,
+  topicAccess,
+} from './kafka-access.js'
+export type { NewTopic } from './kafka-admin-requests.js'
 export type { Compression } from './kafka-compression.js'
 export type { KafkaOptions, KafkaSasl, KafkaTls } from './kafka-connection.js'
 export { type Pack, PackWriter, packHeaders } from './kafka-pack.js'
@@ -75,7 +83,10 @@ export class KafkaCluster {
   async createTopic(name: string, topic: NewTopic, { signal }: Abortable): Promise<'created' | 'exists'> {
     const result = await repeat(`creating topic ${name}`, this.#within(signal), async () => {
       const link = await this.nodes.controller({ signal })
-      const { error, message } = await abortable(createTopic(link, name, topic, CREATE_TIMEOUT_MS), signal)
+      const { error, message } = await abortable(
+        createTopic(link, name, topic, { timeoutMs: CREATE_TIMEOUT_MS, validateOnly: false }),
+        signal,
+      )
       if (error === KafkaCode.none) return 'created'
       if (error === KafkaCode.topicAlreadyExists) return 'exists'
       if (error === KafkaCode.notController) await this.nodes.metadata([], { signal })

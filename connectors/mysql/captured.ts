@@ -6,6 +6,7 @@
 import { TidemarkError } from '../../core/errors.js'
 import type { TableId, TableSchema } from '../../core/model.js'
 import type { CatalogTable } from './catalog.js'
+import type { ColumnHistory } from './column-history.js'
 import type { NamedInLog, Statement } from './ddl.js'
 import { charsetsOf, type DecodePlan, describesItself, fits, planOf, tableOfMap } from './decode-plan.js'
 import type { ServerFacts } from './server.js'
@@ -15,6 +16,9 @@ export interface CapturedOptions {
   readonly server: ServerFacts
   /** The table as the catalog has it now. */
   readonly read: (schema: TableSchema) => Promise<CatalogTable | undefined>
+  readonly history: ColumnHistory
+  /** DDL past the log on what was copied: stop, or let it pass. */
+  readonly ignoreRewrites: boolean
   /** Makes sure that texts of these sets can be read. */
   readonly charsets: (names: readonly string[]) => Promise<void>
   /** A table has a new definition. */
@@ -72,16 +76,17 @@ export class CapturedTables {
   async #look(at: string, known: CatalogTable, map: TableMap, where: string): Promise<DecodePlan> {
     const { server, read, changed, charsets } = this.#o
     await charsets(charsetsOf(map, server))
-    const now = await read(known.schema)
+    const fresh = await read(known.schema)
+    const now = fresh !== undefined && fits(fresh, map, server) ? this.#o.history.apply(fresh) : fresh
     if (now !== undefined && fits(now, map, server) && (describesItself(map) || !this.#stale.has(at))) {
       this.#stale.delete(at)
-      if (now.definition !== known.definition) {
+      if (now.schema.fingerprint !== known.schema.fingerprint) {
         this.#tables.set(at, now)
         changed(now)
       }
       return planOf(now, map, server)
     }
-    if (describesItself(map)) return planOf(tableOfMap(map, now ?? known, server), map, server)
+    if (describesItself(map)) return planOf(this.#o.history.apply(tableOfMap(map, now ?? known, server)), map, server)
     throw new TidemarkError('mysql.table_changed', {
       message: `${known.schema.id} was changed by DDL, and rows from before or after it, at ${where}, do not say which columns they have`,
       fix: `${metadataFix(server)} Then run \`tidemark drop FILE\`, empty the targets and start anew.`,
@@ -120,15 +125,23 @@ export class CapturedTables {
     }
   }
 
-  #altered({ table, renamed, rewrites }: Statement & { kind: 'alter' }, sql: string, where: string): TableSchema[] {
+  #altered(
+    { table, renamed, rewrites, columns }: Statement & { kind: 'alter' },
+    sql: string,
+    where: string,
+  ): TableSchema[] {
     const known = this.#named(table)
     if (known === undefined) return []
     if (renamed !== null) this.#gone(table, 'renamed', where)
-    if (rewrites !== null && /PARTITION|TABLESPACE/.test(rewrites)) {
+    if (rewrites !== null && /PARTITION|TABLESPACE/.test(rewrites) && !this.#o.ignoreRewrites) {
       throw new TidemarkError('mysql.table_changed', {
         message: `${rewrites} on ${known.schema.id}, before ${where}, changed its rows without row events: ${sql.slice(0, 200)}`,
         fix: 'Run `tidemark drop FILE`, empty the targets and start anew.',
       })
+    }
+    for (const { from, to } of columns) {
+      if (to === null) this.#o.history.dropped(known.schema.id, from)
+      else this.#o.history.renamed(known.schema.id, from, to)
     }
     this.#stale.add(this.#at(table.database, table.table))
     this.generation++

@@ -1,6 +1,6 @@
 /** Reads tables from information_schema as core schemas. */
 import { createHash } from 'node:crypto'
-import { type Column, type TableId, type TableSchema, tableId, type Value } from '../../core/model.js'
+import { type Column, type ColumnType, type TableId, type TableSchema, tableId, type Value } from '../../core/model.js'
 import { parseTablePatterns } from '../../core/table-pattern.js'
 import { type MysqlConnection, quoteMysqlName, quoteMysqlText } from '../../drivers/mysql.js'
 import { loadCharsets } from './charsets.js'
@@ -15,6 +15,8 @@ export interface CatalogTable {
   readonly types: readonly MysqlColumnType[]
   /** As `schema.columns`: what a row event without the column stands for; undefined: not a constant (rule h). */
   readonly absent: readonly Value[]
+  /** As `schema.columns`: what rows that are older than the column hold in it; undefined: not the same for all, or not known. */
+  readonly filled: readonly (string | null | undefined)[]
   readonly engine: string
   readonly rows: number | null
   readonly bytes: number | null
@@ -172,6 +174,7 @@ function catalogTable(
       // MariaDB prints that there is none.
       return nullable && [null, 'NULL'].includes(rows[i]![12] ?? null) ? null : undefined
     }),
+    filled: columns.map((column, i) => filledWith(column, rows[i]!)),
     engine: table.engine,
     rows: table.rows,
     bytes: table.bytes,
@@ -216,6 +219,46 @@ function constantDefault(given: string | null, extra: string, mariadb: boolean, 
   const quoted = /^'((?:[^']|'')*)'$/.exec(given)
   if (quoted) return quoted[1]!.replaceAll("''", "'")
   return /^-?\d+(\.\d+)?$/.test(given) ? given : null
+}
+
+function filledWith(
+  { generated, defaultValue, nullable, type }: Column,
+  row: (string | null)[],
+): string | null | undefined {
+  const extra = row[13] ?? ''
+  const given = [null, 'NULL'].includes(row[12] ?? null) ? null : row[12]
+  if (generated || /auto_increment|DEFAULT_GENERATED/i.test(extra)) return undefined
+  if (typeof defaultValue === 'string') return defaultValue
+  if (given !== null) return undefined
+  return nullable ? null : implicitDefault(type)
+}
+
+/** What a column that is NOT NULL and has no default begins with. */
+function implicitDefault({ base, kind, scale, precision, length, labels }: ColumnType): string | undefined {
+  const fraction = precision ? `.${'0'.repeat(precision)}` : ''
+  switch (base) {
+    case 'decimal':
+      return scale ? `0.${'0'.repeat(scale)}` : '0'
+    case 'date':
+      return '0000-00-00'
+    case 'datetime':
+    case 'timestamp':
+      return `0000-00-00 00:00:00${fraction}`
+    case 'time':
+      return `00:00:00${fraction}`
+    case 'year':
+      return '0000'
+    case 'bit':
+      return '0'.repeat(length ?? 1)
+    case 'enum':
+      return labels?.[0]
+    case 'set':
+      return ''
+    case 'json':
+      return 'null'
+    default:
+      return /^(int|float)/.test(kind) || base === 'bigint' ? '0' : kind === 'string' ? '' : undefined
+  }
 }
 
 export function makeMysqlSchema(

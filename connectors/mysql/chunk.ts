@@ -50,6 +50,8 @@ export interface ChunkServer {
   readonly facts: ServerFacts
   readonly marginMs: number
   ordinal(place: LogPlace): bigint
+  /** False: what is known of the columns has changed since the table was described. */
+  isCurrent(catalog: CatalogTable): boolean
   /** Ends what runs on another connection. */
   cancel(threadId: number): Promise<void>
   /** Rule k: throws when this connection has come to another server than the log's. */
@@ -80,6 +82,7 @@ export class MysqlChunkSession implements ChunkSession {
   async cut(table: SourceTable, options: Abortable): Promise<ChunkCut | null> {
     await this.end()
     const { catalog } = table as MysqlTable
+    if (!this.#server.isCurrent(catalog)) return null
     await this.#server.verify(this.#connection)
     const cut =
       this.#server.facts.cut === 'snapshot'

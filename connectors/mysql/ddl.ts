@@ -9,6 +9,12 @@ export interface NamedInLog {
   readonly table: string
 }
 
+/** `to` null: the column is dropped. */
+export interface ColumnClause {
+  readonly from: string
+  readonly to: string | null
+}
+
 export type Statement =
   | { readonly kind: 'begin' | 'commit' | 'rollback' | 'savepoint' | 'other' }
   | { readonly kind: 'xa'; readonly verb: string }
@@ -24,6 +30,7 @@ export type Statement =
       readonly table: NamedInLog
       readonly renamed: NamedInLog | null
       readonly rewrites: string | null
+      readonly columns: readonly ColumnClause[]
     }
   | { readonly kind: 'create'; readonly table: NamedInLog }
 
@@ -104,6 +111,7 @@ function alter(reader: Reader): Statement {
   const table = reader.name()
   let renamed: NamedInLog | null = null
   let rewrites: string | null = null
+  const columns: ColumnClause[] = []
   // Clauses are separated by commas outside brackets.
   for (const clause of reader.clauses()) {
     const inner = new Reader(clause, table.database)
@@ -116,8 +124,35 @@ function alter(reader: Reader): Statement {
       renamed = inner.name()
     }
     rewrites ??= rewriting(first, second)
+    const column = columnClause(first, new Reader(clause, ''))
+    if (column !== null) columns.push(column)
   }
-  return { kind: 'alter', table, renamed, rewrites }
+  return { kind: 'alter', table, renamed, rewrites, columns }
+}
+
+/** Words behind DROP that are no column. */
+const DROPPED_OTHERWISE = ['INDEX', 'KEY', 'PRIMARY', 'FOREIGN', 'CONSTRAINT', 'CHECK', 'PARTITION', 'PERIOD', 'SYSTEM']
+
+function columnClause(verb: string, reader: Reader): ColumnClause | null {
+  reader.word()
+  if (verb === 'RENAME') {
+    if (!reader.skip('COLUMN')) return null
+    reader.ifExists()
+    const from = reader.name().table
+    reader.skip('TO')
+    return { from, to: reader.name().table }
+  }
+  if (verb === 'CHANGE') {
+    reader.skip('COLUMN')
+    reader.ifExists()
+    const from = reader.name().table
+    const to = reader.name().table
+    return from === to ? null : { from, to }
+  }
+  if (verb !== 'DROP' || reader.skip(...DROPPED_OTHERWISE)) return null
+  reader.skip('COLUMN')
+  reader.ifExists()
+  return { from: reader.name().table, to: null }
 }
 
 /** Rows that come, go or change without row events (rule l). */

@@ -166,7 +166,11 @@ export function tableOfMap(map: TableMap, known: CatalogTable, server: ServerFac
     columns,
     key.filter((i) => i >= 0),
   )
-  return { ...known, schema, types, absent: columns.map(() => undefined) }
+  const filled = columns.map(({ name }) => {
+    const at = before.get(name)
+    return at === undefined ? undefined : known.filled[at]
+  })
+  return { ...known, schema, types, filled, absent: columns.map(() => undefined) }
 }
 
 const INTEGERS: Readonly<Record<number, string>> = {

@@ -75,6 +75,12 @@ const options = z.strictObject({
     .describe(
       'MySQL without GTID: how long a transaction may be in the binlog before every SELECT shows it. Longer than rpl_semi_sync_source_timeout and binlog_group_commit_sync_delay together.',
     ),
+  'table.rewrites': z
+    .enum(['stop', 'ignore'])
+    .default('stop')
+    .describe(
+      'DDL on what was copied already that no row event shows: partitions, tablespaces, columns added with a value that is not known. ignore: targets need nothing of it.',
+    ),
   'foreign-key.cascade': z
     .enum(['refuse', 'ignore'])
     .default('refuse')

@@ -21,6 +21,7 @@ import { CapturedTables } from './captured.js'
 import { type CatalogTable, readTable, readTables } from './catalog.js'
 import { loadCharsets } from './charsets.js'
 import { MysqlChunkSession, type MysqlTable } from './chunk.js'
+import { ColumnHistory } from './column-history.js'
 import { GtidSet } from './gtid.js'
 import { keyColumns, locateKeys, mysqlKeyOrder } from './keys.js'
 import { type MysqlSourceOptions, mysqlConnectionOf } from './options.js'
@@ -32,6 +33,9 @@ import { type LogPlace, logEndOf, readerId, readServer, SESSION_SQL, type Server
 import { MysqlTail } from './tail.js'
 
 const NO_SUCH_THREAD = 1094
+/** How often, and how long, the log is waited for that says what became of a column. */
+const AHEAD_POLL_MS = 50
+const AHEAD_MS_MAX = 60_000
 /** XA transactions that an error lists. */
 const PREPARED_SHOWN_MAX = 5
 /** Where the first event of a file lies. */
@@ -44,6 +48,7 @@ export class MysqlSource implements Source {
   #control!: MysqlConnection
   #server!: ServerFacts
   #tables!: CapturedTables
+  #history!: ColumnHistory
   #base = 0n
   #tail: MysqlTail | null = null
 
@@ -78,18 +83,26 @@ export class MysqlSource implements Source {
     if (first) {
       throw new TidemarkError('mysql.not_ready', { message: `${first.subject}: ${first.message}`, fix: first.fix })
     }
+    const ignoreRewrites = this.#options['table.rewrites'] === 'ignore'
+    this.#history = new ColumnHistory({ ignoreRewrites })
     this.#tables = new CapturedTables({
       server,
+      history: this.#history,
+      ignoreRewrites,
       read: (schema) => readTable(this.#control, server, schema),
       charsets: (names) => loadCharsets(this.#control, names),
       changed: () => {},
     })
-    for (const table of tables) this.#tables.add(table)
+    const described = tables.map((table) => {
+      this.#history.start(table, context.known.get(table.schema.id) ?? null)
+      return this.#history.guess(table)
+    })
+    for (const table of described) this.#tables.add(table)
     const { host, port } = this.#where
     return {
       identity: { server: server.identity },
       accepted,
-      tables: tables.map(toSourceTable),
+      tables: described.map(toSourceTable),
       server: `${server.mariadb ? 'MariaDB' : 'MySQL'} ${server.version} at ${host}:${port}`,
       chunkRows: this.#options['scan.incremental.snapshot.chunk.size'],
     }
@@ -196,6 +209,10 @@ export class MysqlSource implements Source {
     yield* this.#tail.run(position, { signal })
   }
 
+  tag(table: TableId): string | null {
+    return this.#history.tag(table)
+  }
+
   /** The server keeps its log by its own rules. */
   release(_position: Position): void {}
 
@@ -204,6 +221,7 @@ export class MysqlSource implements Source {
       facts: this.#server,
       marginMs: this.#options['visibility.margin'],
       ordinal: (place) => ordinalOf(this.#base, place),
+      isCurrent: (catalog) => this.#history.isCurrent(catalog),
       cancel: (threadId) => this.#cancel(threadId),
       verify: (connection) => this.#verify(connection),
     })
@@ -233,17 +251,23 @@ export class MysqlSource implements Source {
     })
   }
 
-  async refresh(id: TableId, _options: Abortable): Promise<SourceTable> {
+  /** Waits until the log has said what became of columns that are gone: which of the new ones are only new names. */
+  async refresh(id: TableId, { signal }: Abortable): Promise<SourceTable> {
     const known = this.#tables.get(id)
-    const table = known && (await readTable(this.#control, this.#server, known.schema))
-    if (table === undefined) {
-      throw new TidemarkError('mysql.table_gone', {
-        message: `table ${id} was dropped or renamed while its rows were being read`,
-        fix: 'Restore it, or take it out of `tables`.',
-      })
+    for (const begun = Date.now(); ; await sleep(AHEAD_POLL_MS)) {
+      signal.throwIfAborted()
+      const table = known && (await readTable(this.#control, this.#server, known.schema))
+      if (table === undefined) {
+        throw new TidemarkError('mysql.table_gone', {
+          message: `table ${id} was dropped or renamed while its rows were being read`,
+          fix: 'Restore it, or take it out of `tables`.',
+        })
+      }
+      if (this.#history.isAhead(table) && Date.now() - begun < AHEAD_MS_MAX) continue
+      const described = this.#history.apply(table)
+      this.#tables.add(described)
+      return toSourceTable(described)
     }
-    this.#tables.add(table)
-    return toSourceTable(table)
   }
 
   async plan(table: SourceTable, range: KeyRange, rows: number, count: number): Promise<readonly Key[]> {
@@ -275,6 +299,10 @@ export class MysqlSource implements Source {
     await this.#tail?.close()
     await this.#control?.close()
   }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 function toSourceTable(catalog: CatalogTable): MysqlTable {

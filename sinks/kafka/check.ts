@@ -2,10 +2,11 @@
 import type { Finding } from '../../core/define.js'
 import type { TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
-import { CheckpointTopic } from './checkpoint-topic.js'
+import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
+import { CHECKPOINT_TOPIC_CONFIG, CheckpointTopic } from './checkpoint-topic.js'
 import { kafkaOptions } from './connection.js'
 import { readableConfig } from './readable-config.js'
-import type { KafkaSettings } from './settings.js'
+import { type KafkaSettings, newTopic } from './settings.js'
 import { topicsOf } from './topics.js'
 
 interface CheckContext {
@@ -17,24 +18,50 @@ export async function checkKafkaSink(
   settings: KafkaSettings,
   { signal, tables }: CheckContext,
 ): Promise<readonly Finding[]> {
-  const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline), { signal })
+  const options = kafkaOptions(settings.options, settings.pipeline)
+  const user = options.sasl !== undefined && 'username' in options.sasl ? options.sasl.username : null
+  const cluster = await KafkaCluster.connect(options, { signal })
   try {
     const servers = settings.options['properties.bootstrap.servers']
+    const access = await checkTopicAccess(cluster, neededTopics(settings, tables ?? []), { user, signal })
     return [
       { level: 'ok', subject: servers, message: 'reached' },
-      ...(await checkTransactions(cluster, settings, signal)),
-      ...(await checkCheckpointTopic(cluster, settings, signal)),
-      ...(tables === undefined ? [] : await checkTopics(cluster, settings, tables, signal)),
+      ...(await checkTransactions(cluster, settings, { user, signal })),
+      ...access.findings,
+      ...(await checkCheckpointTopic(cluster, settings, access, signal)),
+      ...(tables === undefined ? [] : await checkTopics(cluster, settings, { tables, access, signal })),
     ]
   } finally {
     await cluster.close()
   }
 }
 
+/** Every topic that the pipeline touches, with what docs/kafka.md says is needed of it. */
+function neededTopics(settings: KafkaSettings, tables: readonly TableSchema[]): NeededTopic[] {
+  const made = newTopic(settings)
+  const checkpoint: NeededTopic = {
+    name: settings.checkpointTopic,
+    role: 'the checkpoint topic',
+    operations: ['Read', 'Write', 'Describe'],
+    made: { ...made, partitions: 1, config: CHECKPOINT_TOPIC_CONFIG },
+  }
+  const written = new Map([...topicsOf(tables, settings.topics).values()].map((name) => [name, 'topic']))
+  const deadLetters = settings.options['dead.letter.topic']
+  if (deadLetters !== undefined) written.set(deadLetters, 'the dead letter topic')
+  if (settings.transactionTopic !== undefined) written.set(settings.transactionTopic, 'the transaction topic')
+  const enabled = settings.options['topic.creation.enable']
+  return [
+    checkpoint,
+    ...[...written].map(
+      ([name, role]): NeededTopic => ({ name, role, operations: ['Write', 'Describe'], made: enabled ? made : null }),
+    ),
+  ]
+}
+
 async function checkTransactions(
   cluster: KafkaCluster,
   settings: KafkaSettings,
-  signal: AbortSignal,
+  { user, signal }: { readonly user: string | null; readonly signal: AbortSignal },
 ): Promise<Finding[]> {
   if (!settings.exactlyOnce) return []
   const subject = 'transactions'
@@ -48,6 +75,8 @@ async function checkTransactions(
       },
     ]
   }
+  const lacking = await checkTransactionalId(cluster, settings.transactionalId, { user, signal })
+  if (lacking.length > 0) return lacking
   const { 'transaction.max.timeout.ms': max } = await cluster.brokerConfig(['transaction.max.timeout.ms'], { signal })
   if (max && settings.transactionTimeoutMs > Number(max)) {
     return [
@@ -65,8 +94,10 @@ async function checkTransactions(
 async function checkCheckpointTopic(
   cluster: KafkaCluster,
   settings: KafkaSettings,
+  { hidden }: Access,
   signal: AbortSignal,
 ): Promise<Finding[]> {
+  if (hidden.has(settings.checkpointTopic)) return []
   const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
   const subject = topic.name
   if (!(await topic.exists({ signal }))) {
@@ -77,16 +108,23 @@ async function checkCheckpointTopic(
   return [{ level: 'ok', subject, message: 'holds the checkpoint: one partition, compacted' }]
 }
 
+interface TopicChecks {
+  readonly tables: readonly TableSchema[]
+  readonly access: Access
+  readonly signal: AbortSignal
+}
+
 async function checkTopics(
   cluster: KafkaCluster,
   settings: KafkaSettings,
-  tables: readonly TableSchema[],
-  signal: AbortSignal,
+  { tables, access, signal }: TopicChecks,
 ): Promise<Finding[]> {
   const names = topicsOf(tables, settings.topics)
-  const found = await cluster.topics([...new Set(names.values())], { signal })
+  const visible = [...new Set(names.values())].filter((name) => !access.hidden.has(name))
+  const found = await cluster.topics(visible, { signal })
   const findings: Finding[] = []
   for (const [id, name] of names) {
+    if (access.hidden.has(name)) continue
     const info = found.get(name)
     if (info) {
       findings.push({ level: 'ok', subject: id, message: `goes to topic ${name}, ${info.partitions} partitions` })

@@ -17,7 +17,7 @@ const PART_BYTES_MAX = 400_000
 /** Room in a batch for everything beside the part. */
 const OVERHEAD_BYTES = 2_048
 /** Small segments are compacted soon, so that a start has little to read. */
-const CONFIG = {
+export const CHECKPOINT_TOPIC_CONFIG = {
   'cleanup.policy': 'compact',
   'segment.bytes': String(16 * 1024 * 1024),
   'segment.ms': String(3_600_000),
@@ -69,7 +69,11 @@ export class CheckpointTopic {
   async ensure(replication: number, options: Options): Promise<void> {
     const found = await this.#find(options)
     if (found === null) {
-      await this.#cluster.createTopic(this.name, { partitions: 1, replication, config: CONFIG }, options)
+      await this.#cluster.createTopic(
+        this.name,
+        { partitions: 1, replication, config: CHECKPOINT_TOPIC_CONFIG },
+        options,
+      )
       await this.#find(options)
     }
     const problem = await this.problem(options)

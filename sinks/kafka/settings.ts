@@ -1,5 +1,6 @@
 /** What the options mean for one pipeline. */
 
+import type { NewTopic } from '../../drivers/kafka.js'
 import type { KafkaSinkOptions } from './options.js'
 import { legal, type TopicOptions } from './topics.js'
 
@@ -42,5 +43,14 @@ export function kafkaSettings(options: KafkaSinkOptions, pipeline: string): Kafk
     transactionTopic: options['provide.transaction.metadata'] ? legal(`${prefix}.transaction`) : undefined,
     replication: options['topic.creation.default.replication.factor'] ?? BROKER_DEFAULT,
     maxMessageBytesDefault: MAX_MESSAGE_BYTES_DEFAULT,
+  }
+}
+
+/** How a topic for rows is made. */
+export function newTopic({ options, replication }: KafkaSettings): NewTopic {
+  return {
+    partitions: options['topic.creation.default.partitions'] ?? BROKER_DEFAULT,
+    replication,
+    config: options['topic.creation.config'] ?? {},
   }
 }

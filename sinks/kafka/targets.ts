@@ -4,7 +4,7 @@ import type { TableId, TableSchema } from '../../core/model.js'
 import { type KafkaCluster, PackBuffers, PackWriter } from '../../drivers/kafka.js'
 import { createPartitioner, type Partitioner } from './partition.js'
 import { readableConfig } from './readable-config.js'
-import type { KafkaSettings } from './settings.js'
+import { type KafkaSettings, newTopic } from './settings.js'
 import { topicOf, topicsOf } from './topics.js'
 
 /** A batch is closed before it reaches this size, or the topic's limit. */
@@ -13,7 +13,6 @@ const PACK_BYTES_MAX = 900_000
 const BATCH_OVERHEAD_BYTES = 61
 /** A partition's first buffer; it grows as needed. */
 const PACK_BYTES_FIRST = 16 * 1024
-const BROKER_DEFAULT = -1
 /** Kept for the next batches. */
 const BUFFERS_BYTES_MAX = 24 * 1024 * 1024
 
@@ -144,17 +143,8 @@ export class TopicTargets {
   }
 
   async #create(name: string, options: Options): Promise<void> {
-    const given = this.#settings.options
-    if (!given['topic.creation.enable']) throw this.#absent(name)
-    await this.#cluster.createTopic(
-      name,
-      {
-        partitions: given['topic.creation.default.partitions'] ?? BROKER_DEFAULT,
-        replication: this.#settings.replication,
-        config: given['topic.creation.config'] ?? {},
-      },
-      options,
-    )
+    if (!this.#settings.options['topic.creation.enable']) throw this.#absent(name)
+    await this.#cluster.createTopic(name, newTopic(this.#settings), options)
   }
 
   #absent(name: string): TidemarkError {

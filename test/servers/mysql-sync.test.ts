@@ -89,3 +89,41 @@ for (const kind of KINDS) {
     t.same(log.differences(names.c, await db.query(C)), [])
   })
 }
+
+t.test('T79: columns that were added, renamed and dropped are told to PostgreSQL as what they are', async (t) => {
+  for (const kind of ['mysql', 'mariadb'] as const) {
+    const db = await createMysqlDatabase(t, kind)
+    const target = await createDatabase(t)
+    await db.query(
+      "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9), b INT); INSERT INTO t VALUES (1, 'one', 1), (2, 'two', 2)",
+    )
+    const pipeline = writePipeline(t, {
+      source: { type: 'mysql', url: db.captureUrl, tables: `${db.name}.t` },
+      sink: { type: 'postgres', url: target.url },
+      pipeline: { name: db.name },
+    })
+    const sync = async () => runTidemark(t, ['sync', pipeline.file, '--until-caught-up'])
+    t.equal((await sync()).code, 0)
+    await db.query("ALTER TABLE t ADD COLUMN c INT NOT NULL DEFAULT 5; INSERT INTO t VALUES (3, 'three', 3, 33)")
+    const added = await sync()
+    t.equal(added.code, 3)
+    const add = /ALTER TABLE .* ADD COLUMN .*DEFAULT '5'[^;]*;/.exec(added.stderr)
+    t.ok(add, `${kind}: ${added.stderr}`)
+    await target.query(add![0])
+    t.equal((await sync()).code, 0)
+    await db.query('ALTER TABLE t RENAME COLUMN a TO z; UPDATE t SET z = UPPER(z) WHERE id = 2')
+    const renamed = await sync()
+    const rename = /ALTER TABLE .* RENAME COLUMN .*;/.exec(renamed.stderr)
+    t.ok(rename, `${kind}: ${renamed.stderr}`)
+    await target.query(rename![0])
+    const last = await sync()
+    t.equal(last.code, 0, last.stderr)
+    t.same(
+      sorted(await target.query(`SELECT id, z, b, c FROM ${db.name}.t`)),
+      sorted(await db.query('SELECT id, z, b, c FROM t')),
+    )
+    await db.query('ALTER TABLE t ADD COLUMN at TIMESTAMP DEFAULT CURRENT_TIMESTAMP; UPDATE t SET b = 0 WHERE id = 1')
+    const unknown = await sync()
+    t.match(unknown.stderr, /mysql\.table_changed/, kind)
+  }
+})

@@ -68,6 +68,11 @@ export class TestKafka {
   /** A topic with a name of its own. */
   async createTopic(topic: TopicOptions = {}): Promise<string> {
     const name = `t-${process.pid}-${randomBytes(4).toString('hex')}`
+    await this.createNamed(name, topic)
+    return name
+  }
+
+  async createNamed(name: string, topic: TopicOptions): Promise<void> {
     const { partitions = 1, replication = 1, config = {}, assignment } = topic
     await this.#judge.ask({
       do: 'create',
@@ -78,7 +83,11 @@ export class TestKafka {
       config,
       ...(assignment ? { assignment } : {}),
     })
-    return name
+  }
+
+  /** Every topic there is, those of Kafka itself too. */
+  async topics(): Promise<readonly string[]> {
+    return (await this.#judge.ask({ do: 'topics', bootstrap: this.bootstrap })).topics
   }
 
   async deleteTopic(topic: string): Promise<void> {
@@ -172,6 +181,7 @@ interface JudgeAnswer {
   readonly records: RawRecord[]
   readonly count: number
   readonly partitions: readonly number[]
+  readonly topics: readonly string[]
 }
 
 /** The JVM, started with the first question. */
@@ -202,7 +212,8 @@ class Judge {
       if (done) throw new Error(`the judge ended:\n${this.#stderr}`)
       const line = JSON.parse(value) as RawRecord & Partial<JudgeAnswer> & { end?: boolean; error?: string }
       if (line.error !== undefined) throw new Error(`the judge: ${line.error}`)
-      if (line.end) return { records, count: line.count ?? 0, partitions: line.partitions ?? [] }
+      const { count = 0, partitions = [], topics = [] } = line
+      if (line.end) return { records, count, partitions, topics }
       records.push(line)
     }
   }

@@ -163,25 +163,34 @@ t.test('statements', async (t) => {
     ],
     [
       'ALTER TABLE t ADD COLUMN c INT DEFAULT 5, DROP d',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: null },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [{ from: 'd', to: null }] },
     ],
-    ['ALTER TABLE t RENAME TO u', { kind: 'alter', table: at('t'), renamed: at('u'), rewrites: null }],
-    ['alter table t rename column a to b', { kind: 'alter', table: at('t'), renamed: null, rewrites: null }],
+    ['ALTER TABLE t RENAME TO u', { kind: 'alter', table: at('t'), renamed: at('u'), rewrites: null, columns: [] }],
+    [
+      'alter table t rename column a to b',
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [{ from: 'a', to: 'b' }] },
+    ],
     [
       'ALTER TABLE t EXCHANGE PARTITION p WITH TABLE x',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'EXCHANGE PARTITION' },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'EXCHANGE PARTITION', columns: [] },
     ],
-    ['ALTER TABLE t DROP PARTITION p', { kind: 'alter', table: at('t'), renamed: null, rewrites: 'DROP PARTITION' }],
+    [
+      'ALTER TABLE t DROP PARTITION p',
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'DROP PARTITION', columns: [] },
+    ],
     [
       'ALTER TABLE t IMPORT TABLESPACE',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'IMPORT TABLESPACE' },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'IMPORT TABLESPACE', columns: [] },
     ],
     [
       "ALTER TABLE t COMMENT = 'RENAME TO u, DROP PARTITION p'",
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: null },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [] },
     ],
-    ['ALTER TABLE t ADD INDEX i (a, b)', { kind: 'alter', table: at('t'), renamed: null, rewrites: null }],
-    ['/*!40000 ALTER TABLE `t` DISABLE KEYS */', { kind: 'alter', table: at('t'), renamed: null, rewrites: null }],
+    ['ALTER TABLE t ADD INDEX i (a, b)', { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [] }],
+    [
+      '/*!40000 ALTER TABLE `t` DISABLE KEYS */',
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [] },
+    ],
     ['CREATE TABLE IF NOT EXISTS n LIKE t', { kind: 'create', table: at('n') }],
     ['CREATE VIEW v AS SELECT 1', { kind: 'other' }],
     ["GRANT SELECT ON *.* TO 'u'@'%'", { kind: 'other' }],

@@ -13,11 +13,13 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeSet;
 import java.util.Optional;
 import java.util.Set;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.ScramCredentialInfo;
@@ -84,6 +86,11 @@ public class KafkaJudge {
             ? new NewTopic(command.get("topic").asText(), assignment(command.get("assignment")))
             : new NewTopic(command.get("topic").asText(), command.get("partitions").asInt(), (short) command.get("replication").asInt());
         admin(bootstrap).createTopics(List.of(topic.configs(config))).all().get();
+      }
+      case "topics" -> {
+        ArrayNode found = end.putArray("topics");
+        for (String topic : new TreeSet<>(admin(bootstrap).listTopics(new ListTopicsOptions().listInternal(true)).names().get()))
+          found.add(topic);
       }
       case "delete" -> admin(bootstrap).deleteTopics(List.of(command.get("topic").asText())).all().get();
       case "scram" -> admin(bootstrap).alterUserScramCredentials(List.of(new UserScramCredentialUpsertion(
