@@ -23,7 +23,7 @@ export const CHUNK_BYTES_DEFAULT = 48 * 1024 * 1024
 /** Held events of all open chunks; above it reads are cut short, and the log waits for their rows. */
 export const HELD_BYTES_MAX = 32 * 1024 * 1024
 /** I8: rows of windows that wait for the log; above it no further chunk is read. */
-export const WINDOW_BYTES_MAX = 32 * 1024 * 1024
+export const WINDOW_BYTES_MAX = 12 * 1024 * 1024
 /** First and longest pause before another snapshot when a remembered transaction is not visible yet. */
 const CUT_RETRY_MS = 2
 const CUT_RETRY_MS_MAX = 50

@@ -38,7 +38,7 @@ const BUFFER_BYTES_MAX = 2 * 1024 * 1024
 const BUFFER_FULL_MS_MAX = 250
 const BATCH_BYTES_MAX = 64 * 1024
 /** Rows of a window stay in memory until the log has passed it (I8). */
-const WINDOW_BYTES_MAX = 8 * 1024 * 1024
+const WINDOW_BYTES_MAX = 4 * 1024 * 1024
 /** Snapshots taken until one is proven not to be older than the lock (rule d). */
 const SNAPSHOT_TRIES_MAX = 200
 

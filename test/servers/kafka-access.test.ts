@@ -104,7 +104,7 @@ const PRESENT: Readonly<Record<string, Case>> = {
   },
 }
 
-const users = [...Object.keys(ABSENT), ...Object.keys(PRESENT), 'sync']
+const users = [...Object.keys(ABSENT), ...Object.keys(PRESENT), 'sync', 'loose']
 const login = 'org.apache.kafka.common.security.plain.PlainLoginModule'
 const { kafka, server } = await startKafka(t, {
   properties: {
@@ -199,4 +199,25 @@ t.test('the listed operations are enough for a whole sync, and no IdempotentWrit
   t.notMatch(ended.stderr, /fenced|took over/)
   const drop = await runTidemark(t, ['drop', file, '--yes'])
   t.equal(drop.code, 0, drop.stderr)
+})
+
+t.test('at-least-once needs no transactional id, and settings that may not be read are assumed', async (t) => {
+  const source = await createDatabase(t)
+  await source.query('create table w (id int primary key); insert into w select generate_series(1, 500)')
+  const name = source.name
+  const renamed: Readonly<Record<string, string>> = {
+    [data]: `${name}.public.w`,
+    [checkpoint]: `tidemark-checkpoint-${name}`,
+  }
+  const grants = LISTED.filter(([operation, , of]) => of !== id && operation !== 'DESCRIBE_CONFIGS')
+  await allow(
+    'loose',
+    grants.map(([operation, resource, of]) => [operation, resource, renamed[of]!] as const),
+  )
+  const { file } = kafkaPipeline(t, { source, kafka, name, sink: { ...as('loose'), delivery: 'at-least-once' } })
+  const checked = await runTidemark(t, ['check', file])
+  t.equal(checked.code, 0, checked.stdout)
+  const once = await runTidemark(t, ['sync', file, '--once'])
+  t.equal(once.code, 0, once.stderr)
+  t.equal(await kafka.count(renamed[data]!), 500)
 })
