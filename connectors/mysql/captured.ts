@@ -7,7 +7,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { TableId, TableSchema } from '../../core/model.js'
 import type { CatalogTable } from './catalog.js'
 import type { ColumnHistory } from './column-history.js'
-import type { NamedInLog, Statement } from './ddl.js'
+import { CONVERT, type NamedInLog, type Statement } from './ddl.js'
 import { charsetsOf, type DecodePlan, describesItself, fits, planOf, tableOfMap } from './decode-plan.js'
 import type { ServerFacts } from './server.js'
 import { readTableMap, type TableMap } from './table-map.js'
@@ -126,14 +126,15 @@ export class CapturedTables {
   }
 
   #altered(
-    { table, renamed, rewrites, columns }: Statement & { kind: 'alter' },
+    { table, renamed, rewrites, columns, types }: Statement & { kind: 'alter' },
     sql: string,
     where: string,
   ): TableSchema[] {
     const known = this.#named(table)
     if (known === undefined) return []
     if (renamed !== null) this.#gone(table, 'renamed', where)
-    if (rewrites !== null && /PARTITION|TABLESPACE/.test(rewrites) && !this.#o.ignoreRewrites) {
+    const lost = rewrites === CONVERT || /PARTITION|TABLESPACE/.test(rewrites ?? '')
+    if (lost && !this.#o.ignoreRewrites) {
       throw new TidemarkError('mysql.table_changed', {
         message: `${rewrites} on ${known.schema.id}, before ${where}, changed its rows without row events: ${sql.slice(0, 200)}`,
         fix: 'Run `tidemark drop FILE`, empty the targets and start anew.',
@@ -142,6 +143,10 @@ export class CapturedTables {
     for (const { from, to } of columns) {
       if (to === null) this.#o.history.dropped(known.schema.id, from)
       else this.#o.history.renamed(known.schema.id, from, to)
+    }
+    for (const { column, type } of types) {
+      const was = this.#o.history.retyped(known.schema.id, column, type)
+      if (was !== null && !this.#o.ignoreRewrites) throw retyped(known.schema, column, was, type, where)
     }
     this.#stale.add(this.#at(table.database, table.table))
     this.generation++
@@ -163,6 +168,13 @@ export function metadataFix({ variables, mariadb, number }: ServerFacts): string
   return mariadb || number < 80_001
     ? 'This server is too old for binlog_row_metadata = FULL.'
     : 'Set binlog_row_metadata = FULL.'
+}
+
+function retyped({ id }: TableSchema, column: string, was: string, type: string, where: string): TidemarkError {
+  return new TidemarkError('mysql.table_changed', {
+    message: `column ${column} of ${id} became ${type} and was ${was}, before ${where}; what that made of the values of rows that were copied is in no log`,
+    fix: 'Run `tidemark drop FILE`, empty the targets and start anew. If no value changed, or the targets were altered alike: run once with --set source.table.rewrites=ignore.',
+  })
 }
 
 function refusedStatement(verb: string, schema: TableSchema, sql: string, where: string): TidemarkError {

@@ -6,12 +6,15 @@
 import { TidemarkError } from '../../core/errors.js'
 import type { Column, TableId } from '../../core/model.js'
 import { type CatalogTable, makeMysqlSchema } from './catalog.js'
+import { keepsValues } from './retyped.js'
 
 interface Known {
   names: string[]
   /** What rows that are older than a column hold in it. */
   readonly filled: Record<string, string | null>
   readonly former: Record<string, string>
+  /** Types by name, as the rows that the log has come to were written; absent: unknown. */
+  types?: Record<string, string>
 }
 
 export class ColumnHistory {
@@ -25,7 +28,8 @@ export class ColumnHistory {
   /** `tag`: of the checkpoint; null: the table is new to the pipeline, or nothing was kept. */
   start({ schema }: CatalogTable, tag: string | null): void {
     const names = schema.columns.map(({ name }) => name)
-    this.#tables.set(schema.id, tag === null ? { names, filled: {}, former: {} } : (JSON.parse(tag) as Known))
+    const types = typesOf(schema.columns)
+    this.#tables.set(schema.id, tag === null ? { names, filled: {}, former: {}, types } : (JSON.parse(tag) as Known))
   }
 
   tag(id: TableId): string | null {
@@ -40,10 +44,23 @@ export class ColumnHistory {
     known.names[at] = to
     known.former[to] = known.former[from] ?? from
     delete known.former[from]
+    if (known.types?.[from] !== undefined) {
+      known.types[to] = known.types[from]
+      delete known.types[from]
+    }
     if (from in known.filled) {
       known.filled[to] = known.filled[from]!
       delete known.filled[from]
     }
+  }
+
+  /** A column is given a type. What its values were, where they may be others now; null: they are the same. */
+  retyped(id: TableId, column: string, type: string): string | null {
+    const types = this.#tables.get(id)?.types
+    const was = types?.[column]
+    if (types === undefined || was === undefined) return null
+    types[column] = type
+    return keepsValues(was, type) ? null : was
   }
 
   /** A column that comes back under the name is another one. */
@@ -103,6 +120,7 @@ export class ColumnHistory {
       known.filled[column.name] = value
     })
     known.names = columns.map((column) => column.name)
+    known.types = typesOf(columns)
     const decorated = columns.map((column): Column => {
       const formerName = known.former[column.name]
       if (formerName !== undefined) return { ...column, formerName }
@@ -111,6 +129,10 @@ export class ColumnHistory {
     if (decorated.every((column, i) => column === columns[i])) return table
     return { ...table, schema: makeMysqlSchema(namespace, name, decorated, key) }
   }
+}
+
+function typesOf(columns: readonly Column[]): Record<string, string> {
+  return Object.fromEntries(columns.map(({ name, type }) => [name, type.native]))
 }
 
 function unknownFill(id: TableId, { name }: Column): TidemarkError {

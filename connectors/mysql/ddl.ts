@@ -15,6 +15,13 @@ export interface ColumnClause {
   readonly to: string | null
 }
 
+/** A column that gets a type, maybe the one that it has, by MODIFY or CHANGE; under the name that it has then. */
+export interface TypeClause {
+  readonly column: string
+  /** As written: `int(10) unsigned`. */
+  readonly type: string
+}
+
 export type Statement =
   | { readonly kind: 'begin' | 'commit' | 'rollback' | 'savepoint' | 'other' }
   | { readonly kind: 'xa'; readonly verb: string }
@@ -31,6 +38,7 @@ export type Statement =
       readonly renamed: NamedInLog | null
       readonly rewrites: string | null
       readonly columns: readonly ColumnClause[]
+      readonly types: readonly TypeClause[]
     }
   | { readonly kind: 'create'; readonly table: NamedInLog }
 
@@ -112,6 +120,7 @@ function alter(reader: Reader): Statement {
   let renamed: NamedInLog | null = null
   let rewrites: string | null = null
   const columns: ColumnClause[] = []
+  const types: TypeClause[] = []
   // Clauses are separated by commas outside brackets.
   for (const clause of reader.clauses()) {
     const inner = new Reader(clause, table.database)
@@ -126,9 +135,13 @@ function alter(reader: Reader): Statement {
     rewrites ??= rewriting(first, second)
     const column = columnClause(first, new Reader(clause, ''))
     if (column !== null) columns.push(column)
+    const type = typeClause(first, new Reader(clause, ''))
+    if (type !== null) types.push(type)
   }
-  return { kind: 'alter', table, renamed, rewrites, columns }
+  return { kind: 'alter', table, renamed, rewrites, columns, types }
 }
+
+export const CONVERT = 'CONVERT TO CHARACTER SET'
 
 /** Words behind DROP that are no column. */
 const DROPPED_OTHERWISE = ['INDEX', 'KEY', 'PRIMARY', 'FOREIGN', 'CONSTRAINT', 'CHECK', 'PARTITION', 'PERIOD', 'SYSTEM']
@@ -155,13 +168,22 @@ function columnClause(verb: string, reader: Reader): ColumnClause | null {
   return { from: reader.name().table, to: null }
 }
 
+function typeClause(verb: string, reader: Reader): TypeClause | null {
+  reader.word()
+  if (verb !== 'MODIFY' && verb !== 'CHANGE') return null
+  reader.skip('COLUMN')
+  reader.ifExists()
+  const first = reader.name().table
+  return { column: verb === 'CHANGE' ? reader.name().table : first, type: reader.type() }
+}
+
 /** Rows that come, go or change without row events (rule l). */
 function rewriting(first: string, second: string): string | null {
   if (second === 'PARTITION' && ['EXCHANGE', 'DROP', 'TRUNCATE', 'CONVERT'].includes(first)) return `${first} PARTITION`
   if (first === 'CONVERT' && second === 'TABLE') return 'CONVERT TABLE TO PARTITION'
   if (second === 'TABLESPACE' && ['IMPORT', 'DISCARD'].includes(first)) return `${first} TABLESPACE`
   if (first === 'MODIFY' || first === 'CHANGE') return `${first} COLUMN`
-  if (first === 'CONVERT') return 'CONVERT TO CHARACTER SET'
+  if (first === 'CONVERT') return CONVERT
   return null
 }
 
@@ -198,6 +220,25 @@ class Reader {
     if (token?.kind !== 'sign' || token.text !== text) return false
     this.#at++
     return true
+  }
+
+  /** A data type: its name, what is in brackets, and whether it is unsigned. */
+  type(): string {
+    let text = this.word().toLowerCase()
+    if (this.sign('(')) {
+      const inside: string[] = []
+      for (let depth = 1; this.#at < this.#tokens.length; this.#at++) {
+        const token = this.#tokens[this.#at]!
+        if (token.kind === 'sign' && token.text === '(') depth++
+        if (token.kind === 'sign' && token.text === ')' && --depth === 0) break
+        inside.push(token.kind === 'string' ? `'${token.raw}'` : token.raw)
+      }
+      this.#at++
+      text += `(${inside.join('')})`
+    }
+    return this.#tokens.slice(this.#at).some(({ kind, text: word }) => kind === 'word' && word === 'UNSIGNED')
+      ? `${text} unsigned`
+      : text
   }
 
   number(): boolean {

@@ -313,6 +313,9 @@ t.test('rule l: rows that change without row events stop the pipeline', async (t
   const cases: readonly (readonly [sql: string, code: string])[] = [
     ['ALTER TABLE t TRUNCATE PARTITION p0', 'mysql.table_changed'],
     ['ALTER TABLE t DROP PARTITION p0', 'mysql.table_changed'],
+    ['ALTER TABLE t MODIFY v TINYINT; INSERT INTO t VALUES (2, 2)', 'mysql.table_changed'],
+    ['ALTER TABLE t CHANGE v w VARCHAR(20)', 'mysql.table_changed'],
+    ['ALTER TABLE t CONVERT TO CHARACTER SET latin1', 'mysql.table_changed'],
     ['RENAME TABLE t TO u, other TO t', 'mysql.table_gone'],
     ['DROP TABLE t', 'mysql.no_tables'],
     ['DROP TABLE t; CREATE TABLE t (id INT PRIMARY KEY, v INT)', 'mysql.table_gone'],

@@ -6,6 +6,7 @@ import { GtidSet } from '../../connectors/mysql/gtid.js'
 import { compareNumbers } from '../../connectors/mysql/keys.js'
 import { doubleText, floatText } from '../../connectors/mysql/number-text.js'
 import { formatMysqlPosition, ordinalOf, parseMysqlPosition } from '../../connectors/mysql/position.js'
+import { keepsValues } from '../../connectors/mysql/retyped.js'
 import { gtidCut, positionCut } from '../../core/cut.js'
 import type { KeyOrder } from '../../core/key.js'
 import { Merger } from '../../core/merger.js'
@@ -163,33 +164,53 @@ t.test('statements', async (t) => {
     ],
     [
       'ALTER TABLE t ADD COLUMN c INT DEFAULT 5, DROP d',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [{ from: 'd', to: null }] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [{ from: 'd', to: null }], types: [] },
     ],
-    ['ALTER TABLE t RENAME TO u', { kind: 'alter', table: at('t'), renamed: at('u'), rewrites: null, columns: [] }],
+    [
+      'ALTER TABLE t RENAME TO u',
+      { kind: 'alter', table: at('t'), renamed: at('u'), rewrites: null, columns: [], types: [] },
+    ],
     [
       'alter table t rename column a to b',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [{ from: 'a', to: 'b' }] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [{ from: 'a', to: 'b' }], types: [] },
     ],
     [
       'ALTER TABLE t EXCHANGE PARTITION p WITH TABLE x',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'EXCHANGE PARTITION', columns: [] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'EXCHANGE PARTITION', columns: [], types: [] },
     ],
     [
       'ALTER TABLE t DROP PARTITION p',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'DROP PARTITION', columns: [] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'DROP PARTITION', columns: [], types: [] },
     ],
     [
       'ALTER TABLE t IMPORT TABLESPACE',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'IMPORT TABLESPACE', columns: [] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: 'IMPORT TABLESPACE', columns: [], types: [] },
     ],
     [
       "ALTER TABLE t COMMENT = 'RENAME TO u, DROP PARTITION p'",
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [], types: [] },
     ],
-    ['ALTER TABLE t ADD INDEX i (a, b)', { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [] }],
+    [
+      'ALTER TABLE t ADD INDEX i (a, b)',
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [], types: [] },
+    ],
     [
       '/*!40000 ALTER TABLE `t` DISABLE KEYS */',
-      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [] },
+      { kind: 'alter', table: at('t'), renamed: null, rewrites: null, columns: [], types: [] },
+    ],
+    [
+      "ALTER TABLE t MODIFY COLUMN a INT(10) UNSIGNED NOT NULL, CHANGE b `c` ENUM('x','y''z') DEFAULT 'x'",
+      {
+        kind: 'alter',
+        table: at('t'),
+        renamed: null,
+        rewrites: 'MODIFY COLUMN',
+        columns: [{ from: 'b', to: 'c' }],
+        types: [
+          { column: 'a', type: 'int(10) unsigned' },
+          { column: 'c', type: "enum('x','y''z')" },
+        ],
+      },
     ],
     ['CREATE TABLE IF NOT EXISTS n LIKE t', { kind: 'create', table: at('n') }],
     ['CREATE VIEW v AS SELECT 1', { kind: 'other' }],
@@ -200,6 +221,33 @@ t.test('statements', async (t) => {
   for (const [sql, want] of cases) t.same(readStatement(sql, db), want, sql)
   const dml = readStatement("UPDATE `o`.`t` SET a = 'x.y' WHERE b = 1", db)
   t.ok(dml.kind === 'dml' && dml.names.some(({ database, table }) => database === 'o' && table === 't'))
+})
+
+t.test('rule l: a type that keeps every value, and one that may not', async (t) => {
+  for (const [from, to] of [
+    ['int', 'bigint'],
+    ['int(11)', 'INTEGER'],
+    ['tinyint(1)', 'int(10)'],
+    ['varchar(20)', 'varchar(200)'],
+    ['decimal(10,2)', 'NUMERIC(12, 2)'],
+    ['text', 'longtext'],
+    ["enum('a','b')", "enum('a','b','c')"],
+    ['datetime(3)', 'datetime(3)'],
+  ] as const)
+    t.equal(keepsValues(from, to), true, `${from} to ${to}`)
+  for (const [from, to] of [
+    ['bigint', 'int'],
+    ['int', 'int unsigned'],
+    ['varchar(200)', 'varchar(20)'],
+    ['varchar(20)', 'char(20)'],
+    ['binary(4)', 'binary(8)'],
+    ['decimal(10,2)', 'decimal(12,4)'],
+    ["enum('a','b')", "enum('b','a')"],
+    ['datetime(6)', 'datetime'],
+    ['double', 'float'],
+    ['int', 'varchar(20)'],
+  ] as const)
+    t.equal(keepsValues(from, to), false, `${from} to ${to}`)
 })
 
 t.test('numbers as the server prints them', async (t) => {
