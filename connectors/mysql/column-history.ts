@@ -118,9 +118,10 @@ export class ColumnHistory {
       if (value === undefined) throw unknownFill(id, column)
       delete known.former[column.name]
       known.filled[column.name] = value
+      // Of the others only statements say when they change: the catalog may be ahead of the log.
+      if (known.types !== undefined) known.types[column.name] = column.type.native
     })
     known.names = columns.map((column) => column.name)
-    known.types = typesOf(columns)
     const decorated = columns.map((column): Column => {
       const formerName = known.former[column.name]
       if (formerName !== undefined) return { ...column, formerName }
