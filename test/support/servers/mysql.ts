@@ -42,7 +42,7 @@ interface Programs {
   readonly fixed: readonly string[]
   readonly env?: NodeJS.ProcessEnv
   /** Makes an empty data folder. */
-  init(dataDir: string): void
+  init(dataDir: string, tmpDir: string): void
 }
 
 type Note = (line: string) => void
@@ -74,7 +74,8 @@ function mysql9(note: Note): Programs {
   return {
     server,
     fixed,
-    init: (dataDir) => run([...server, ...fixed, '--initialize-insecure', `--datadir=${dataDir}`]),
+    init: (dataDir, tmpDir) =>
+      run([...server, ...fixed, '--initialize-insecure', `--datadir=${dataDir}`], { TMPDIR: tmpDir }),
   }
 }
 
@@ -142,14 +143,9 @@ function mariadb(note: Note): Programs {
   return {
     server: [program],
     fixed,
-    init(dataDir) {
-      run([
-        'mariadb-install-db',
-        ...fixed,
-        `--datadir=${dataDir}`,
-        '--auth-root-authentication-method=normal',
-        '--skip-test-db',
-      ])
+    init(dataDir, tmpDir) {
+      const words = ['mariadb-install-db', ...fixed, `--datadir=${dataDir}`]
+      run([...words, '--auth-root-authentication-method=normal', '--skip-test-db'], { TMPDIR: tmpDir })
       giveTo(dataDir, user)
     },
   }
@@ -191,10 +187,10 @@ function mysql56(note: Note): Programs {
   }
 }
 
-function run(words: readonly string[]): void {
+function run(words: readonly string[], env: Readonly<Record<string, string>> = {}): void {
   const done = spawnSync(words[0]!, words.slice(1), {
     encoding: 'utf8',
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', ...env },
   })
   if (done.status !== 0) throw new Error(`${words.join(' ')} failed:\n${done.error ?? done.stderr}`)
 }
@@ -251,7 +247,9 @@ export class MysqlServer {
     const server = new MysqlServer(programs, folder, port, all)
     try {
       mkdirSync(server.dataDir)
-      programs.init(server.dataDir)
+      mkdirSync(server.tmpDir)
+      for (const path of [folder.path, server.tmpDir]) chmodSync(path, 0o777)
+      programs.init(server.dataDir, server.tmpDir)
       await server.start()
       // Its data folder comes with a user without a name, who is taken for every other one.
       if (kind === 'mysql56')
@@ -269,6 +267,11 @@ export class MysqlServer {
 
   get dataDir(): string {
     return join(this.folder.path, 'data')
+  }
+
+  /** Of its own: a server that starts removes what it takes for leftovers, also those of its neighbours. */
+  get tmpDir(): string {
+    return join(this.folder.path, 'tmp')
   }
 
   get logFile(): string {
@@ -297,7 +300,7 @@ export class MysqlServer {
     ]
     const args = [...server.slice(1), ...fixed, ...paths, `--log-error=${this.logFile}`, ...settings]
     if (existsSync(this.folder.path)) chmodSync(this.folder.path, 0o777)
-    const child = spawn(server[0]!, args, { env: { ...process.env, ...env }, stdio: 'ignore' })
+    const child = spawn(server[0]!, args, { env: { ...process.env, ...env, TMPDIR: this.tmpDir }, stdio: 'ignore' })
     this.#child = child
     let over = false
     this.#gone = new Promise((resolve) => {
