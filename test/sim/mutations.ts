@@ -21,8 +21,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'I1',
     what: 'the source is released before the commit',
     file: 'core/run.ts',
-    find: 'const kept = await this.#save(checkpoint)',
-    replace: 'this.#source.release(checkpoint.position); const kept = await this.#save(checkpoint)',
+    find: 'const kept = await this.#save(checkpoint, midTransaction)',
+    replace: 'this.#source.release(checkpoint.position); const kept = await this.#save(checkpoint, midTransaction)',
   },
   {
     rule: 'I2',
