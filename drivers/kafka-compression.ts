@@ -4,10 +4,12 @@
  */
 import { promisify } from 'node:util'
 import zlib from 'node:zlib'
-import zstd from '@mongodb-js/zstd'
-import lz4 from 'lz4-napi'
-import snappy from 'snappy'
 import { TidemarkError } from '../core/errors.js'
+import { onDemand } from './on-demand.js'
+
+const zstd = onDemand<typeof import('@mongodb-js/zstd')>('@mongodb-js/zstd')
+const lz4 = onDemand<typeof import('lz4-napi')>('lz4-napi')
+const snappy = onDemand<typeof import('snappy')>('snappy')
 
 export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
 
@@ -42,7 +44,7 @@ export async function compress(codec: Compression, records: Buffer, level?: numb
     case 'snappy':
       return snappyBlocks(records)
     case 'lz4':
-      return lz4.compressFrame(records)
+      return lz4().compressFrame(records)
     case 'zstd':
       return zstdCompress(records, level ?? ZSTD_LEVEL_DEFAULT)
   }
@@ -64,17 +66,17 @@ async function inflate(codec: Compression, data: Buffer, maxOutputLength: number
     case 'snappy':
       return snappyRead(data)
     case 'lz4':
-      return lz4.decompressFrame(data)
+      return lz4().decompressFrame(data)
     case 'zstd':
       return nodeZlib.zstdDecompress
         ? promisify(nodeZlib.zstdDecompress)(data, { maxOutputLength })
-        : zstd.decompress(data)
+        : zstd().decompress(data)
   }
 }
 
 function zstdCompress(records: Buffer, level: number): Promise<Buffer> {
   const { zstdCompress: native, constants } = nodeZlib
-  if (!native) return zstd.compress(records, level)
+  if (!native) return zstd().compress(records, level)
   return promisify(native)(records, { params: { [constants.ZSTD_c_compressionLevel!]: level } })
 }
 
@@ -82,7 +84,7 @@ async function snappyBlocks(records: Buffer): Promise<Buffer> {
   const parts: Buffer[] = [SNAPPY_HEADER]
   const blocks: Promise<Buffer>[] = []
   for (let at = 0; at < records.length; at += SNAPPY_BLOCK_BYTES) {
-    blocks.push(snappy.compress(records.subarray(at, at + SNAPPY_BLOCK_BYTES)))
+    blocks.push(snappy().compress(records.subarray(at, at + SNAPPY_BLOCK_BYTES)))
   }
   for (const block of await Promise.all(blocks)) {
     const length = Buffer.allocUnsafe(4)
@@ -105,7 +107,7 @@ async function snappyRead(data: Buffer): Promise<Buffer> {
 }
 
 async function uncompressBlock(block: Buffer): Promise<Buffer> {
-  return (await snappy.uncompress(block, { asBuffer: true })) as Buffer
+  return (await snappy().uncompress(block, { asBuffer: true })) as Buffer
 }
 
 function tooLarge(bytesMax: number): TidemarkError {

@@ -4,12 +4,12 @@
  * always true: a request that is not answered in time ends the connection, so that whatever was behind it is known to
  * be unknown.
  */
-import { createRequire } from 'node:module'
 import { connect as connectPlain, isIP, type Socket } from 'node:net'
 import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls'
 import { TidemarkError, toError } from '../core/errors.js'
 import { ConnectionLost, connectFailed, TokenRefused } from './kafka-errors.js'
 import { WireReader, WireWriter } from './kafka-wire.js'
+import { onDemand } from './on-demand.js'
 
 export interface KafkaOptions {
   /** host:port each. */
@@ -68,9 +68,7 @@ interface RawConnection {
 }
 
 // kafkajs has no `exports` map and is pinned exactly; its types end at its public door.
-const RawConnection = createRequire(import.meta.url)('kafkajs/src/network/connection') as new (
-  options: object,
-) => RawConnection
+const connectionClass = onDemand<new (options: object) => RawConnection>('kafkajs/src/network/connection')
 
 /** kafkajs logs what it throws. */
 const SILENT = { namespace: () => SILENT, debug() {}, info() {}, warn() {}, error() {} }
@@ -113,7 +111,7 @@ export class Link {
     signal.addEventListener('abort', stop)
     let link: Link | null = null
     try {
-      const raw = new RawConnection(
+      const raw = new (connectionClass())(
         rawOptions(address, options, (opened) => {
           socket = opened
         }),

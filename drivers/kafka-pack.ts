@@ -3,9 +3,11 @@
  * record is written once, at its final place; the header comes when the batch is sent and its sequence is known. What is
  * always true: offset deltas count from 0 and timestamp deltas from the first record's time.
  */
-import { crc32c } from '@node-rs/crc32'
 import { assert } from '../core/errors.js'
 import { PackBuffers } from './kafka-pack-buffers.js'
+import { onDemand } from './on-demand.js'
+
+const crc32 = onDemand<typeof import('@node-rs/crc32')>('@node-rs/crc32')
 
 export const BATCH_HEADER_BYTES = 61
 /** From the attributes to the end of the header: what the checksum covers before the records. */
@@ -250,13 +252,13 @@ export function batchHeader(batch: BatchHeader, body: Buffer): Buffer {
   header.writeInt16BE(batch.epoch, 51)
   header.writeInt32BE(batch.sequence, 53)
   header.writeInt32BE(batch.count, 57)
-  header.writeUInt32BE(crc32c(body, crc32c(header.subarray(CHECKED_FROM))), 17)
+  header.writeUInt32BE(crc32().crc32c(body, crc32().crc32c(header.subarray(CHECKED_FROM))), 17)
   return header
 }
 
 /** The checksum that a batch from the wire must have. */
 export function checksumOf(batch: Buffer): number {
-  return crc32c(batch.subarray(CHECKED_FROM))
+  return crc32().crc32c(batch.subarray(CHECKED_FROM))
 }
 
 const SEQUENCE_MAX = 2 ** 31 - 1

@@ -3,9 +3,12 @@
  * connect state); from then on packets come here as they are, and nothing of the library decodes, skips or guesses. What is
  * always true: an error of any kind ends the stream once, and no event is handed over after it.
  */
-import ZongJi from '@vlasky/zongji'
+import type ZongJi from '@vlasky/zongji'
 import { TidemarkError, toError } from '../core/errors.js'
 import { classifyMysqlError, MYSQL_ERROR, type MysqlOptions, mysql2Config, mysqlErrno } from './mysql.js'
+import { onDemand } from './on-demand.js'
+
+const zongjiLibrary = onDemand<typeof import('@vlasky/zongji')>('@vlasky/zongji')
 
 /** The server says that it lives this often while it has nothing to send. */
 export const HEARTBEAT_MS = 1_000
@@ -92,7 +95,7 @@ export class BinlogStream {
     signal.throwIfAborted()
     // The library reads what it asks of the server from objects.
     const config = { ...mysql2Config(where, tls), rowsAsArray: false, typeCast: true }
-    const zongji = new ZongJi(config as never)
+    const zongji = new (zongjiLibrary().default)(config as never)
     const stream = new BinlogStream(where, zongji, handlers)
     const stop = () => void stream.stop()
     signal.addEventListener('abort', stop, { once: true })

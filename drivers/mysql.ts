@@ -3,10 +3,13 @@
  * bytes of their packets, so nothing between the server's text and ours can round or convert a value (I7).
  */
 import { readFileSync } from 'node:fs'
-import mysql from 'mysql2'
+import type mysql from 'mysql2'
 import { TidemarkError, toError } from '../core/errors.js'
 import { classifyMysqlError, type MysqlWhere } from './mysql-errors.js'
 import { MYSQL_URL_FORM, type MysqlSslMode, readMysqlUrl } from './mysql-url.js'
+import { onDemand } from './on-demand.js'
+
+const mysql2 = onDemand<typeof mysql>('mysql2')
 
 export { classifyMysqlError, MYSQL_ERROR, mysqlErrno } from './mysql-errors.js'
 export { MYSQL_PORT_DEFAULT, MYSQL_SSL_MODES, type MysqlSslMode, mysqlUrlProblem } from './mysql-url.js'
@@ -266,7 +269,7 @@ export async function connectMysql(
 }
 
 async function open(options: MysqlOptions, tls: boolean, signal: AbortSignal): Promise<MysqlConnection> {
-  const client = mysql.createConnection(mysql2Config(options, tls))
+  const client = mysql2().createConnection(mysql2Config(options, tls))
   const connection = new MysqlConnection(options, client, tls)
   const cut = () => connection.destroy()
   signal.addEventListener('abort', cut, { once: true })

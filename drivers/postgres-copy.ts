@@ -6,8 +6,10 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { from as copyFrom } from 'pg-copy-streams'
+import { onDemand } from './on-demand.js'
 import { classifyPgError, type PgConnection } from './postgres.js'
+
+const copyStreams = onDemand<typeof import('pg-copy-streams')>('pg-copy-streams')
 
 /** Bytes that the stream reads ahead of its consumer. */
 const COPY_BUFFER_BYTES = 256 * 1024
@@ -193,7 +195,7 @@ export async function copyIn(
   sql: string,
   chunks: Iterable<Buffer | string> | AsyncIterable<Buffer | string>,
 ): Promise<number> {
-  const stream = connection.client.query(copyFrom(sql, { highWaterMark: COPY_BUFFER_BYTES }))
+  const stream = connection.client.query(copyStreams().from(sql, { highWaterMark: COPY_BUFFER_BYTES }))
   try {
     await pipeline(Readable.from(chunks, { objectMode: true }), stream)
     return stream.rowCount

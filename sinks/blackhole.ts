@@ -1,4 +1,4 @@
-/** Encodes every event and keeps only a checksum over the bytes: for trying a source and for measuring. */
+/** Encodes every event and drops it: for trying a source and for measuring. A checksum over the bytes shows on request that two runs wrote the same. */
 import * as zlib from 'node:zlib'
 import { z } from 'zod'
 import { defineSink } from '../core/define.js'
@@ -6,7 +6,13 @@ import type { SinkSession } from '../core/sink.js'
 import { createFormat } from './formats/format.js'
 import { valueFormat } from './value-format.js'
 
-const options = z.strictObject({ 'value.format': valueFormat })
+const options = z.strictObject({
+  'value.format': valueFormat,
+  checksum: z
+    .boolean()
+    .default(false)
+    .describe('Reports a CRC-32 over the bytes, which takes a tenth of the time that encoding them takes.'),
+})
 type BlackholeOptions = z.infer<typeof options>
 
 /** Native from Node 20.15 and 22.2 on, which the engines field requires. */
@@ -16,7 +22,7 @@ zlib.deflateRawSync(Buffer.alloc(0))
 
 export const blackholeSink = defineSink<BlackholeOptions>({
   connector: 'blackhole',
-  summary: 'Encodes every event and drops it; reports a checksum over the bytes. Keeps no checkpoint.',
+  summary: 'Encodes every event and drops it; reports how many, and on request a checksum. Keeps no checkpoint.',
   options: options as never,
   create: (given, { pipeline }) => ({
     connector: 'blackhole',
@@ -35,13 +41,14 @@ export const blackholeSink = defineSink<BlackholeOptions>({
             const encoded = format.encode(batch)
             events += encoded.events
             total += encoded.bytes.length
-            sum = crc32(encoded.bytes, sum)
+            if (given.checksum) sum = crc32(encoded.bytes, sum)
             return encoded.bytes.length
           })
         },
         async commit() {},
         async close() {
-          note(`blackhole: ${events} events, ${total} bytes, crc32 ${sum.toString(16).padStart(8, '0')}`)
+          const checksum = given.checksum ? `, crc32 ${sum.toString(16).padStart(8, '0')}` : ''
+          note(`blackhole: ${events} events, ${total} bytes${checksum}`)
         },
       }
       return session

@@ -122,7 +122,7 @@ function imports({ path, text }: SourceFile): string[] {
   const visit = (node: ts.Node): void => {
     if ((ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) && node.moduleSpecifier) {
       if (ts.isStringLiteral(node.moduleSpecifier)) found.push(node.moduleSpecifier.text)
-    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+    } else if (ts.isCallExpression(node) && loads(node.expression)) {
       const [argument] = node.arguments
       if (argument && ts.isStringLiteral(argument)) found.push(argument.text)
     } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
@@ -133,6 +133,11 @@ function imports({ path, text }: SourceFile): string[] {
   }
   visit(parse(path, text))
   return found
+}
+
+/** `import()`, or what loads a driver's library when it is needed. */
+function loads(called: ts.Expression): boolean {
+  return called.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(called) && called.text === 'onDemand')
 }
 
 function parse(path: string, text: string): ts.SourceFile {

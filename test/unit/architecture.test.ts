@@ -29,6 +29,7 @@ t.test('a file that breaks an arrow is found', async (t) => {
     ['core/a.ts', `import pg from 'pg'`, /only drivers\/postgres\*\.ts may/],
     ['drivers/postgres.ts', `import { x } from '../connectors/index.js'`, /drivers must not know connectors/],
     ['drivers/mysql.ts', `import pg from 'pg'`, /only drivers\/postgres\*\.ts may/],
+    ['drivers/mysql.ts', `const pg = onDemand<Pg>('pg')`, /only drivers\/postgres\*\.ts may/],
     ['connectors/postgres/a.ts', `import { x } from '../../sinks/postgres/index.js'`, /connectors must not know sinks/],
     ['connectors/postgres/a.ts', `import { from } from 'pg-copy-streams'`, /only drivers\/postgres\*\.ts may/],
     ['sinks/file/a.ts', `import { x } from '../../connectors/index.js'`, /sinks must not know connectors/],
