@@ -34,7 +34,7 @@ if (kinds.some((kind) => kind.startsWith('kafka')) && !flags.kafka) {
   console.error('Name a broker: --kafka HOST:PORT (npm run kafka starts one).')
   process.exit(2)
 }
-const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+const cli = fileURLToPath(new URL('../dist/bin/tidemark.js', import.meta.url))
 const work = mkdtempSync(join(tmpdir(), 'tidemark-bench-'))
 const data = fileURLToPath(new URL(`data/rows-${rows}.tsv`, import.meta.url))
 const database = `tidemark_bench_${process.pid}`

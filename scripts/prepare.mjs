@@ -7,10 +7,10 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const compiler = `${root}node_modules/typescript/bin/tsc`
 
 if (existsSync(compiler)) {
-  const built = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
-  process.exit(built.status ?? 1)
+  const run = (...args) => spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' }).status ?? 1
+  process.exit(run(compiler, '-p', 'tsconfig.build.json') || run('scripts/bundle.mjs'))
 }
-if (existsSync(`${root}dist/cli/main.js`)) {
+if (existsSync(`${root}dist/bin/tidemark.js`)) {
   console.error('tidemark: the TypeScript compiler is not installed, using the dist folder as it is')
   process.exit(0)
 }

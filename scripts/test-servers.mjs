@@ -42,7 +42,7 @@ async function main(wanted) {
     return 1
   }
   // The command line tests run the built program.
-  const built = await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
+  const built = await run(process.execPath, ['scripts/prepare.mjs'])
   if (built !== 0) return built
   for (const version of VERSIONS) if (files.some((file) => needsVersion(file, version))) await provide(version)
   if (files.some(needsKafka)) await provideKafka()

@@ -4,9 +4,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 
-const PROGRAM = fileURLToPath(new URL('../main.js', import.meta.url))
+const PACKAGE = createRequire(import.meta.url).resolve('tidemark/package.json')
+const PROGRAM = join(dirname(PACKAGE), 'dist/bin/tidemark.js')
 const STOP_TIMEOUT_MS = 10_000
 const TAIL_LINES_MAX = 20
 

@@ -112,7 +112,7 @@ t.test('the demo runs from a clone that other users cannot read', onlyRoot, asyn
     recursive: true,
     filter: (from) => !lstatSync(from).isSymbolicLink(),
   })
-  const child = spawn(process.execPath, [join(clone, 'dist/cli/main.js'), 'demo'], {
+  const child = spawn(process.execPath, [join(clone, 'dist/bin/tidemark.js'), 'demo'], {
     cwd: '/',
     env: { ...process.env, TMPDIR: readableTemporary(t), NO_COLOR: '1', NODE_OPTIONS: '--preserve-symlinks' },
     stdio: ['ignore', 'pipe', 'pipe'],

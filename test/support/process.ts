@@ -11,7 +11,7 @@ import { stringify } from 'yaml'
 import type { StepName } from '../../core/steps.js'
 import { until } from './until.js'
 
-export const TIDEMARK_MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+export const TIDEMARK_MAIN = fileURLToPath(new URL('../../dist/bin/tidemark.js', import.meta.url))
 const RSS_POLL_MS = 100
 const EXIT_TIMEOUT_MS = 120_000
 const LINE_TIMEOUT_MS = 60_000
