@@ -4,7 +4,10 @@
  */
 import t, { type Test } from 'tap'
 import { parsePosition } from '../../connectors/postgres/position.js'
+import { kafkaSink } from '../../sinks/kafka/index.js'
 import { committedLines, newestCheckpoint } from '../support/committed-files.js'
+import { sharedKafka } from '../support/kafka.js'
+import { kafkaSinkBlock, parsedSinkOptions } from '../support/kafka-sink.js'
 import { createDatabase, type TestDatabase } from '../support/postgres.js'
 import { type PipelineFile, type ProcessExit, runTidemark, startTidemark, writePipeline } from '../support/process.js'
 import { until } from '../support/until.js'
@@ -65,6 +68,9 @@ t.test(`a transaction of ${ROWS} rows, killed in its middle`, async (t) => {
   await source.query('create table big (id int primary key, v text, n int)')
   const toFiles = await firstStart(t, source, 'files', { type: 'file', path: '{{DIR}}/out' })
   const toPostgres = await firstStart(t, source, 'postgres', { type: 'postgres', url: target.url })
+  const kafka = await sharedKafka()
+  const topics = { 'topic.prefix': source.name }
+  const toKafka = await firstStart(t, source, 'kafka', { ...kafkaSinkBlock(kafka), ...topics })
   await source.query(`insert into big select i, 'row ' || i, i % 1000 from generate_series(1, ${ROWS}) i`)
 
   await t.test('into files', async (t) => {
@@ -92,5 +98,14 @@ t.test(`a transaction of ${ROWS} rows, killed in its middle`, async (t) => {
       `select count(*) as rows, min(id), max(id), count(*) filter (where v <> 'row ' || id or n <> id % 1000) as wrong from big`,
     )
     t.same(found, { rows: `${ROWS}`, min: '1', max: `${ROWS}`, wrong: '0' })
+  })
+
+  await t.test('into Kafka', async (t) => {
+    const { signal } = new AbortController()
+    const pipeline = `${source.name}_kafka`
+    const saved = () => kafkaSink.readCheckpoint(parsedSinkOptions(kafka, topics), { pipeline, signal })
+    await killedAndResumed(t, toKafka, saved)
+    const tally = await kafka.tally(`${source.name}.public.big`, ROWS, { timeoutMs: RUN_MS_MAX })
+    t.same(tally, { count: ROWS, distinct: ROWS, wrong: 0 }, 'Java consumes every row once')
   })
 })

@@ -32,6 +32,12 @@ export interface ReadOptions {
   readonly timeoutMs?: number
 }
 
+export interface Tally {
+  readonly count: number
+  readonly distinct: number
+  readonly wrong: number
+}
+
 export interface TopicOptions {
   readonly partitions?: number
   readonly replication?: number
@@ -112,6 +118,12 @@ export class TestKafka {
     return (await this.#judge.ask(this.#reading(topic, options, true))).count
   }
 
+  /** Rows with ids from 1 to `rows` that say their id in key and value: how many came once, and how many records are none of those. */
+  async tally(topic: string, rows: number, options: ReadOptions = {}): Promise<Tally> {
+    const { count, distinct, wrong } = await this.#judge.ask({ ...this.#reading(topic, options, true), tallied: rows })
+    return { count, distinct, wrong }
+  }
+
   #reading(topic: string, options: ReadOptions, countOnly: boolean): object {
     const { isolation = 'read_committed', settled = true, timeoutMs = READ_TIMEOUT_MS } = options
     return { do: 'read', bootstrap: this.bootstrap, topic, isolation, settled, timeoutMs, countOnly }
@@ -180,6 +192,8 @@ interface RawRecord extends Omit<JudgedRecord, 'key' | 'value' | 'headers'> {
 interface JudgeAnswer {
   readonly records: RawRecord[]
   readonly count: number
+  readonly distinct: number
+  readonly wrong: number
   readonly partitions: readonly number[]
   readonly topics: readonly string[]
 }
@@ -212,8 +226,8 @@ class Judge {
       if (done) throw new Error(`the judge ended:\n${this.#stderr}`)
       const line = JSON.parse(value) as RawRecord & Partial<JudgeAnswer> & { end?: boolean; error?: string }
       if (line.error !== undefined) throw new Error(`the judge: ${line.error}`)
-      const { count = 0, partitions = [], topics = [] } = line
-      if (line.end) return { records, count, partitions, topics }
+      const { count = 0, distinct = 0, wrong = 0, partitions = [], topics = [] } = line
+      if (line.end) return { records, count, distinct, wrong, partitions, topics }
       records.push(line)
     }
   }

@@ -10,12 +10,15 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import java.util.Optional;
 import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
@@ -156,14 +159,41 @@ public class KafkaJudge {
       Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
       long count = 0;
       boolean quiet = command.get("countOnly").asBoolean();
+      Tally tally = command.has("tallied") ? new Tally(command.get("tallied").asInt()) : null;
       while (ends.entrySet().stream().anyMatch(it -> consumer.position(it.getKey()) < it.getValue())) {
         if (System.currentTimeMillis() > deadline) throw new IllegalStateException("not read to the end in time, " + count + " records");
         for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(50))) {
           count++;
           if (!quiet) print(json(record));
+          if (tally != null) tally.add(record);
         }
       }
       end.put("count", count);
+      if (tally != null) end.put("distinct", tally.distinct).put("wrong", tally.wrong);
+    }
+  }
+
+  /** Rows with ids from 1 to n, each of which says its id in its key and in its value. */
+  static class Tally {
+    static final Pattern KEY = Pattern.compile("\\{\"id\":(\\d+)\\}");
+    final BitSet seen = new BitSet();
+    final int rows;
+    int distinct = 0;
+    long wrong = 0;
+
+    Tally(int rows) {
+      this.rows = rows;
+    }
+
+    void add(ConsumerRecord<byte[], byte[]> record) {
+      Matcher key = KEY.matcher(record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8));
+      int id = key.matches() ? Integer.parseInt(key.group(1)) : 0;
+      String value = record.value() == null ? "" : new String(record.value(), StandardCharsets.UTF_8);
+      if (id < 1 || id > rows || seen.get(id) || !value.contains("\"after\":{\"id\":" + id + ",\"v\":\"row " + id + "\"")) wrong++;
+      else {
+        seen.set(id);
+        distinct++;
+      }
     }
   }
 
