@@ -1,6 +1,9 @@
 // The floor of the Kafka sink: transactional messages that are ready, written, sent and committed by drivers/kafka.ts.
 //   npm run build && node bench/kafka-producer.mjs HOST:PORT [MESSAGES] [MESSAGES_PER_TRANSACTION] [COMPRESSION] [eos|alo]
-// 200-byte values, a key, 4 partitions; then what a commit of a few records costs. The topic is made and left behind.
+// 200-byte values, a key, 4 partitions; then what a commit of a few records costs, and what ProducerPerformance of the same
+// Kafka does with records of that size, with and without transactions. The topic is made and left behind.
+import { execFileSync } from 'node:child_process'
+import { register } from 'tsx/esm/api'
 import { KafkaCluster, KafkaProducer, PackWriter } from '../dist/drivers/kafka.js'
 
 const [broker = '127.0.0.1:19092', messages = '2000000', perTransaction = '10000', compression = 'none', mode = 'eos'] =
@@ -10,6 +13,10 @@ const VALUE_BYTES = 200
 const PACK_BYTES = 900_000
 const SMALL_COMMITS = 500
 const NO_HEADERS = Buffer.alloc(0)
+
+register()
+const { kafkaJars } = await import('../test/support/servers/kafka-jars.ts')
+const jars = kafkaJars((line) => console.error(line))
 
 const { signal } = new AbortController()
 const cluster = await KafkaCluster.connect(
@@ -67,8 +74,21 @@ console.log(
   `commits of one record: ${Math.round((SMALL_COMMITS * 1000) / total)}/s, p50 ${latencies[SMALL_COMMITS >> 1].toFixed(1)} ms, p99 ${latencies[Math.floor(SMALL_COMMITS * 0.99)].toFixed(1)} ms`,
 )
 await producer.close()
+producerPerformance([])
+producerPerformance(['--transaction-duration-ms', '500', '--transactional-id', `${topic}-java`])
 await cluster.close()
 console.log(`topic ${topic}`)
+
+/** Java's own: one thread, batches of the same size, no key. It counts no processor time. */
+function producerPerformance(more) {
+  const properties = ['acks=all', 'batch.size=900000', 'linger.ms=5', `compression.type=${compression}`]
+  const tool = ['-cp', `${jars}/*`, 'org.apache.kafka.tools.ProducerPerformance']
+  const what = ['--topic', topic, '--num-records', messages, '--record-size', String(VALUE_BYTES), '--throughput', '-1']
+  const args = [...tool, ...what, ...more, '--producer-props', `bootstrap.servers=${broker}`, ...properties]
+  const said = execFileSync('java', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  const last = said.trim().split('\n').at(-1)
+  console.log(`ProducerPerformance${more.length > 0 ? ', transactions' : ''}: ${last}`)
+}
 
 function append(i) {
   const key = (i % 1000) * KEY_BYTES

@@ -1,9 +1,11 @@
 // Commit-to-visible latency at a steady 2,000 rows/s with defaults: a writer commits 20 rows each 10 ms and stamps them
-// with the server's clock; a reader polls the target each few milliseconds and notes when a row is first there.
+// with the server's clock; a reader polls the target each few milliseconds and notes when a row is first there. `kafka50`
+// spreads each commit over tables of which every one has a topic of four partitions.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Kafka, logLevel } from 'kafkajs'
 import pg from 'pg'
 import { KafkaCluster } from '../dist/drivers/kafka.js'
 
@@ -12,40 +14,48 @@ const COMMIT_EVERY_MS = 10
 const WARM_UP_MS = 3_000
 const MEASURE_MS = 20_000
 const POLL_MS = 2
+const TABLES = 50
+const PARTITIONS = 4
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const percentile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))]
 
 export async function latency(context) {
   console.log(`\nLatency from commit to visible at ${ROWS_PER_SECOND} rows/s, defaults`)
-  for (const kind of ['postgres', 'file', ...(context.kafka ? ['kafka'] : [])]) await measure(kind, context)
+  for (const kind of ['postgres', 'file', ...(context.kafka ? ['kafka', 'kafka50'] : [])]) await measure(kind, context)
 }
 
 async function measure(kind, { work, urlOf, psql, cli, database, pinned, kafka }) {
   const name = `lat_${kind}`
   const target = `${database}_target`
-  psql('drop table if exists beat; create table beat (id bigint primary key, at timestamptz not null, body text)')
+  const tables = kind === 'kafka50' ? Array.from({ length: TABLES }, (_, i) => `beat_${i}`) : ['beat']
+  for (const table of tables)
+    psql(
+      `drop table if exists ${table}; create table ${table} (id bigint primary key, at timestamptz not null, body text)`,
+    )
   if (kind === 'postgres') psql(`create database ${target}`, 'postgres')
   const folder = join(work, name)
-  const prefix = `${database}_lat`
+  const prefix = `${database}_${name}`
+  const kafkaSink = {
+    type: 'kafka',
+    'properties.bootstrap.servers': kafka,
+    'topic.prefix': prefix,
+    'checkpoint.topic': `${prefix}_checkpoint`,
+    'transactional.id': prefix,
+  }
   const sink = {
     postgres: { type: 'postgres', url: urlOf(target) },
     file: { type: 'file', path: folder },
-    kafka: {
-      type: 'kafka',
-      'properties.bootstrap.servers': kafka,
-      'topic.prefix': prefix,
-      'checkpoint.topic': `${prefix}_checkpoint`,
-      'transactional.id': prefix,
-    },
+    kafka: kafkaSink,
+    kafka50: { ...kafkaSink, 'topic.creation.default.partitions': PARTITIONS },
   }[kind]
   const file = join(work, `${name}.yaml`)
   writeFileSync(
     file,
     JSON.stringify({
-      source: { type: 'postgres', url: urlOf(database), tables: 'public.beat' },
+      source: { type: 'postgres', url: urlOf(database), tables: kind === 'kafka50' ? 'public.beat_*' : 'public.beat' },
       sink,
-      pipeline: kind === 'kafka' ? { name, 'checkpoint.interval': '100ms' } : { name },
+      pipeline: kind.startsWith('kafka') ? { name, 'checkpoint.interval': '100ms' } : { name },
     }),
   )
   const command = pinned ? [pinned[0], ...pinned[1], process.execPath] : [process.execPath]
@@ -58,7 +68,12 @@ async function measure(kind, { work, urlOf, psql, cli, database, pinned, kafka }
       ? await tableReader(urlOf(target))
       : kind === 'file'
         ? fileReader(folder)
-        : await topicReader(kafka, `${prefix}.public.beat`)
+        : kind === 'kafka'
+          ? await topicReader(kafka, `${prefix}.public.beat`)
+          : await topicsReader(
+              kafka,
+              tables.map((table) => `${prefix}.public.${table}`),
+            )
   const writer = new pg.Client({ connectionString: urlOf(database) })
   await writer.connect()
   try {
@@ -74,9 +89,7 @@ async function measure(kind, { work, urlOf, psql, cli, database, pinned, kafka }
         if (pause > 0) await sleep(pause)
         const from = id + 1
         id += batch
-        await writer.query(
-          `insert into beat select i, clock_timestamp(), repeat('x', 60) from generate_series(${from}, ${id}) i`,
-        )
+        await writer.query(insertOf(tables, from, id))
         committed.set(id, performance.now())
       }
     }
@@ -110,6 +123,16 @@ async function measure(kind, { work, urlOf, psql, cli, database, pinned, kafka }
           drop publication if exists tidemark_${name}`)
     if (kind === 'postgres') psql(`drop database if exists ${target} with (force)`, 'postgres')
   }
+}
+
+/** Rows of one commit: into one table, or each into another. */
+function insertOf(tables, from, to) {
+  if (tables.length === 1)
+    return `insert into beat select i, clock_timestamp(), repeat('x', 60) from generate_series(${from}, ${to}) i`
+  let sql = ''
+  for (let i = from; i <= to; i++)
+    sql += `insert into ${tables[i % tables.length]} values (${i}, clock_timestamp(), repeat('x', 60));`
+  return sql
 }
 
 async function tableReader(url) {
@@ -160,6 +183,37 @@ function fileReader(folder) {
     }
     return max
   }
+}
+
+/** How far a consumer of all topics has seen everything: its partitions come in any order. kafkajs reads committed records only. */
+async function topicsReader(broker, topics) {
+  const kafka = new Kafka({ clientId: 'bench', brokers: [broker], logLevel: logLevel.NOTHING })
+  const admin = kafka.admin()
+  await admin.connect()
+  for (let missing = true; missing; await sleep(50)) {
+    const known = new Set(await admin.listTopics())
+    missing = topics.some((topic) => !known.has(topic))
+  }
+  await admin.disconnect()
+  const consumer = kafka.consumer({ groupId: topics[0], maxWaitTimeInMs: 20, minBytes: 1 })
+  const seen = new Set()
+  let max = 0
+  const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve))
+  await consumer.connect()
+  await consumer.subscribe({ topics, fromBeginning: true })
+  await consumer.run({
+    eachBatch: async ({ batch }) => {
+      for (const { value } of batch.messages) {
+        const id = /"after":\{"id":(\d+)/.exec(value?.toString('latin1', 0, 200) ?? '')
+        if (id) seen.add(Number(id[1]))
+      }
+      while (seen.delete(max + 1)) max++
+    },
+  })
+  await joined
+  const newest = async () => max
+  newest.close = () => consumer.disconnect()
+  return newest
 }
 
 /** What a consumer with isolation.level=read_committed has seen. */
