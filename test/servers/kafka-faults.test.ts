@@ -18,6 +18,7 @@ const KEYS = 1_000
 const ROUNDS = 40
 const MET_MS_MAX = 20_000
 const TIMEOUT_MS = 2_000
+const NOTHING_FOLLOWS_MS = 1_500
 const ASKED_IN_EACH_TRANSACTION: readonly ApiName[] = ['Produce', 'EndTxn', 'AddPartitionsToTxn']
 /** What a client asks once it has lost its connections. */
 const ASKED_AFTERWARDS: readonly ApiName[] = ['Metadata', 'FindCoordinator', 'InitProducerId']
@@ -148,4 +149,33 @@ t.test('an open transaction of somebody else: in a data topic it is waited out b
   t.equal(second.code, 0, second.stderr)
   await stranger.abort()
   await eachEventOnce(t, source, topic)
+})
+
+t.test('S1 at-least-once: no checkpoint is written before what it speaks of is there', async (t) => {
+  const source = await createDatabase(t)
+  await createWriterTable(source, 'public.w', { keys: KEYS, identity: 'full' })
+  const proxy = await KafkaProxy.start(t, kafka.bootstrap)
+  const behind = { bootstrap: proxy.bootstrap } as TestKafka
+  const sink = { delivery: 'at-least-once' }
+  const pipeline = kafkaPipeline(t, { source, kafka: behind, name: source.name, sink })
+  const sync = startTidemark(t, ['sync', pipeline.file])
+  await sync.line(/streaming, /)
+  const meeting = proxy.on('Produce', 'hold')
+  await source.query(`INSERT INTO public.w SELECT 100000 + i, 0, 'held' FROM generate_series(1, 20) i`)
+  await meeting.met
+  const held = proxy.count('Produce')
+  // Nothing may follow, which takes time to see.
+  await until(() => proxy.count('Produce') > held, { timeoutMs: NOTHING_FOLLOWS_MS }).catch(() => {})
+  await sync.kill()
+  proxy.clear()
+  const last = await runTidemark(t, ['sync', pipeline.file, '--until-caught-up'])
+  t.equal(last.code, 0, last.stderr)
+  const records = await kafka.read(`${source.name}.public.w`)
+  const ids = new Set(records.map(({ key }) => (JSON.parse(key!.toString()) as { id: number }).id))
+  const rows = await source.query('SELECT id FROM public.w')
+  t.same(
+    rows.filter(({ id }) => !ids.has(Number(id))),
+    [],
+    'every row is in the topic',
+  )
 })
