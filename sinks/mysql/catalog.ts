@@ -25,8 +25,8 @@ export interface TargetColumn {
   readonly collation: string | null
   readonly notNull: boolean
   readonly hasDefault: boolean
-  /** As the catalog prints it, null without one. */
-  readonly defaultText: string | null
+  /** The default as an expression, null without one. */
+  readonly defaultSql: string | null
   readonly generated: boolean
   readonly autoIncrement: boolean
   /** It takes the time of every update that does not set it. */
@@ -68,7 +68,7 @@ export async function readTarget(connection: MysqlConnection, { database, name }
   const here = `TABLE_SCHEMA = ${quoteText(database)} AND TABLE_NAME = ${quoteText(name)}`
   const there = `EVENT_OBJECT_SCHEMA = ${quoteText(database)} AND EVENT_OBJECT_TABLE = ${quoteText(name)}`
   const [tables, columns, indexes, triggers] = (await connection.queries(
-    `SELECT TABLE_TYPE, ENGINE, TABLE_COMMENT FROM information_schema.TABLES WHERE ${here};
+    `SELECT TABLE_TYPE, ENGINE, TABLE_COMMENT, VERSION() LIKE '%MariaDB%' FROM information_schema.TABLES WHERE ${here};
      SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE,
        DATETIME_PRECISION, CHARACTER_SET_NAME, COLLATION_NAME, IS_NULLABLE, COLUMN_DEFAULT, EXTRA
        FROM information_schema.COLUMNS WHERE ${here} ORDER BY ORDINAL_POSITION;
@@ -82,7 +82,7 @@ export async function readTarget(connection: MysqlConnection, { database, name }
     kind: table[0]!,
     engine: table[1] ?? null,
     mark: MARK.exec(table[2] ?? '')?.[1] ?? null,
-    columns: (columns ?? []).map(columnOf),
+    columns: (columns ?? []).map((row) => columnOf(row, table[3] === '1')),
     uniqueIndexes: indexesOf(indexes ?? []),
     triggers: (triggers ?? []).map(([trigger]) => trigger!),
   }
@@ -90,24 +90,11 @@ export async function readTarget(connection: MysqlConnection, { database, name }
 
 type Texts = readonly (string | null)[]
 
-function columnOf([
-  name,
-  dataType,
-  type,
-  length,
-  precision,
-  scale,
-  fraction,
-  charset,
-  collation,
-  nullable,
-  byDefault,
-  extra,
-]: Texts): TargetColumn {
+function columnOf(row: Texts, mariadb: boolean): TargetColumn {
+  const [name, dataType, type, length, precision, scale, fraction, charset, collation, nullable, byDefault, extra] = row
   const says = (extra ?? '').toLowerCase()
   const number = (text: string | null | undefined) => (text == null ? null : Number(text))
-  // MariaDB writes a missing default of a column that may be NULL as the word.
-  const defaultText = byDefault == null || byDefault === 'NULL' ? null : byDefault
+  const defaultSql = defaultOf(byDefault ?? null, mariadb, says.includes('default_generated'))
   return {
     name: name!,
     base: dataType!.toLowerCase(),
@@ -120,12 +107,20 @@ function columnOf([
     charset: charset ?? null,
     collation: collation ?? null,
     notNull: nullable === 'NO',
-    hasDefault: defaultText !== null,
-    defaultText,
+    hasDefault: defaultSql !== null,
+    defaultSql,
     generated: /\b(virtual|stored|persistent) generated\b|\bgenerated always\b/.test(says),
     autoIncrement: says.includes('auto_increment'),
     onUpdate: says.includes('on update'),
   }
+}
+
+/** MySQL prints a constant bare and an expression with a backslash before its quotes; MariaDB both as they are written. */
+function defaultOf(text: string | null, mariadb: boolean, isExpression: boolean): string | null {
+  // MariaDB's word for a missing default of a column that may be NULL.
+  if (text === null || (mariadb && text === 'NULL')) return null
+  if (mariadb) return text
+  return isExpression ? text.replace(/\\(['\\])/g, '$1') : quoteText(text)
 }
 
 function indexesOf(rows: readonly Texts[]): TargetIndex[] {

@@ -43,7 +43,7 @@ async function judgeFill(
     literal === 'NULL'
       ? `${name} IS NOT NULL`
       : `${name} IS NULL OR ${have.collation === null ? `${name} <> ${literal}` : `CAST(CONVERT(${name} USING utf8mb4) AS BINARY) <> CAST(${literal} AS BINARY)`}`
-  const same = sameDefault(have, literal, column.filled ?? null)
+  const same = await sameDefault(connection, have, literal)
   if (same && (await connection.query(`SELECT 1 FROM ${sql} WHERE ${other} LIMIT 1`)).length === 0) return null
   const change =
     literal === 'NULL' ? 'DROP DEFAULT' : `SET DEFAULT ${/text$|blob$/.test(have.base) ? `(${literal})` : literal}`
@@ -63,13 +63,22 @@ function fillLiteral(schema: TableSchema, column: Column, have: TargetColumn): s
   }
 }
 
-/** Servers print a default as its text, in quotes, or as an expression with a character set in front. */
-function sameDefault({ defaultText }: TargetColumn, literal: string, filled: string | null): boolean {
-  if (filled === null || defaultText === null) return filled === null && defaultText === null
-  const quoted = /^\(*(?:_\w+)?\\?'(.*?)\\?'\)*$/s.exec(defaultText)?.[1]?.replaceAll("''", "'")
-  const forms = [defaultText, quoted, quoted?.replaceAll('\\\\', '\\')]
-  if (forms.includes(filled)) return true
-  const number = (text: string | undefined) => (text !== undefined && text.trim() !== '' ? Number(text) : Number.NaN)
-  const plain = /^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(literal)
-  return plain && forms.some((form) => number(form) === Number(literal))
+/** A constant, as either server prints it: the only kind of default whose value is known. */
+const CONSTANT = /^\(*(?:(?:_\w+)?\s*'(?:[^'\\]|''|\\.)*'|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[bx]'[0-9a-f]*')\)*$/is
+
+async function sameDefault(
+  connection: MysqlConnection,
+  { defaultSql, base, collation }: TargetColumn,
+  literal: string,
+): Promise<boolean> {
+  if (literal === 'NULL' || defaultSql === null) return literal === 'NULL' && defaultSql === null
+  if (!CONSTANT.test(defaultSql)) return false
+  const digits = base === 'date' ? '' : '(6)'
+  const type = base === 'timestamp' ? 'datetime' : base
+  const cast = (sql: string) => {
+    if (collation !== null) return `CAST(CONVERT(${sql} USING utf8mb4) AS BINARY)`
+    return /^(date|datetime|timestamp|time)$/.test(base) ? `CAST(${sql} AS ${type}${digits})` : sql
+  }
+  const [row] = await connection.query(`SELECT ${cast(defaultSql)} = ${cast(literal)}`)
+  return row![0] === '1'
 }
