@@ -119,6 +119,7 @@ interface QueryCommand {
 }
 interface Mysql2Internals {
   readonly threadId: number
+  readonly stream: { destroy(): void }
   handlePacket: () => void
   pause(): void
   resume(): void
@@ -132,22 +133,28 @@ export class MysqlConnection {
   /** Resolves when the connection is gone; null after close(). */
   readonly ended: Promise<Error | null>
   readonly #client: mysql.Connection
+  /** Queries that the server has not answered. */
+  readonly #pending = new Set<(error: Error) => void>()
   #error: Error | null = null
   #closing = false
+  #gone: (error: Error | null) => void = () => {}
 
   constructor(options: MysqlOptions, client: mysql.Connection, tls: boolean) {
     this.options = options
     this.tls = tls
     this.#client = client
     this.ended = new Promise((resolve) => {
-      const gone = (error: Error | null) =>
+      this.#gone = (error) => {
         resolve(this.#closing ? null : (error ?? new Error('the server closed the connection')))
-      client.on('error', (error: Error) => {
-        this.#error ??= error
-        gone(error)
-      })
-      client.on('end', () => gone(this.#error))
+        for (const reject of this.#pending) reject(error ?? new Error('the connection was cut'))
+        this.#pending.clear()
+      }
     })
+    client.on('error', (error: Error) => {
+      this.#error ??= error
+      this.#gone(error)
+    })
+    client.on('end', () => this.#gone(this.#error))
   }
 
   /** The server's number for it, as in KILL. */
@@ -192,10 +199,13 @@ export class MysqlConnection {
     done: (results: unknown) => void = () => {},
   ): RawQuery {
     const client = this.#client
-    const over = new Promise<void>((resolve, reject) => {
+    const over = new Promise<void>((resolve, fail) => {
       let failure: Error | null = null
+      const reject = (error: Error) => fail(classifyMysqlError(error, this.options))
+      this.#pending.add(reject)
       const command = client.query(sql, (error: Error | null, results: unknown) => {
-        if (failure ?? error) return reject(classifyMysqlError(failure ?? this.#error ?? error, this.options))
+        this.#pending.delete(reject)
+        if (failure ?? error) return reject((failure ?? this.#error ?? error)!)
         done(results)
         resolve()
       }) as unknown as QueryCommand
@@ -218,9 +228,12 @@ export class MysqlConnection {
     return { over, pause: () => internals.pause(), resume: () => internals.resume() }
   }
 
+  /** Cuts it: what the server has not answered fails at once. mysql2 alone would wait for the server's own end. */
   destroy(): void {
     this.#closing = true
     this.#client.destroy()
+    ;(this.#client as unknown as Mysql2Internals).stream.destroy()
+    this.#gone(null)
   }
 
   async close(): Promise<void> {
