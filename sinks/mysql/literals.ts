@@ -139,6 +139,7 @@ function floatLiteral(text: string, single: boolean): string {
   if (!single) return /e/i.test(text) ? text : `${text}e0`
   const rounded = Math.fround(number)
   if (!Number.isFinite(rounded)) throw new Unfit(`is ${text}, which a FLOAT cannot hold`)
+  // MariaDB has no negative zero and stores 0.
   const exact = Object.is(rounded, -0) ? '-0' : String(rounded)
   return exact.includes('e') ? exact : `${exact}e0`
 }

@@ -2,9 +2,9 @@
 import { type ErrorCode, TidemarkError } from '../../core/errors.js'
 import { MYSQL_ERROR, mysqlErrno, mysqlState } from '../../drivers/mysql.js'
 
-/** Data that a column cannot hold, whose SQLSTATE says HY000: values that are no text, labels, JSON, vectors, ... */
+/** Data that a column cannot hold, whose SQLSTATE says HY000: values that are no text, labels, JSON, vectors, and rows that no page holds. */
 const BAD_DATA: ReadonlySet<number> = new Set([
-  1265, 1366, 1364, 1411, 1416, 1525, 3140, 3141, 3156, 3616, 3617, 3819, 4025, 6138,
+  1118, 1265, 1366, 1364, 1411, 1416, 1525, 3140, 3141, 3156, 3616, 3617, 3819, 4025, 6138,
 ])
 /** What triggers signal. */
 const SIGNAL_STATE = '45'
