@@ -277,7 +277,11 @@ export const ERROR_CODES = {
   },
   'sink.key': { exit: 3, when: "A target has no unique index on exactly the source table's key." },
   'sink.locked': { exit: 1, when: 'Another session held a lock on a target table for too long.' },
-  'sink.name_too_long': { exit: 2, when: 'The name of a table or column is too long for the target.' },
+  'sink.name_conflict': { exit: 2, when: 'Two columns have names that are one name to the target.' },
+  'sink.name_too_long': {
+    exit: 2,
+    when: 'The name of a table or column is too long for the target, or has a character that it does not allow.',
+  },
   'sink.read_only': { exit: 3, when: 'The target server is a standby and takes no writes.' },
   'sink.rejected': { exit: 1, when: 'The target refused a row; its own message is passed on.' },
   'sink.row_missing': {
@@ -286,7 +290,7 @@ export const ERROR_CODES = {
   },
   'sink.target_gone': { exit: 3, when: 'A target table that the pipeline has written to does not exist any more.' },
   'sink.target_is_source': { exit: 2, when: 'A target is one of the captured source tables.' },
-  'sink.target_kind': { exit: 3, when: 'A target exists but is not a permanent table.' },
+  'sink.target_kind': { exit: 3, when: 'A target exists but is not a permanent table with transactions.' },
   'sink.target_not_empty': { exit: 3, when: 'A target holds rows although the pipeline has never written to it.' },
   'sink.target_recreated': {
     exit: 3,

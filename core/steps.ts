@@ -34,6 +34,14 @@ export const STEPS = [
   'pg-sink.applied',
   'pg-sink.before-commit',
   'pg-sink.committed',
+  // mysql sink
+  'mysql-sink.fenced',
+  'mysql-sink.created',
+  'mysql-sink.prepared',
+  'mysql-sink.locked',
+  'mysql-sink.applied',
+  'mysql-sink.before-commit',
+  'mysql-sink.committed',
   // kafka sink
   'kafka.fenced',
   'kafka.claimed',

@@ -12,6 +12,7 @@ interface MysqlFields {
   readonly errno?: number
   readonly code?: string
   readonly sqlMessage?: string
+  readonly sqlState?: string
 }
 
 /** The server's error number, null for anything that did not come from it. */
@@ -21,6 +22,12 @@ export function mysqlErrno(thrown: unknown): number | null {
   return typeof cause?.errno === 'number' && cause.errno >= 1_000 && cause.code?.startsWith('E') !== false
     ? cause.errno
     : null
+}
+
+/** The five characters of the server's SQLSTATE, null for anything that did not come from it. */
+export function mysqlState(thrown: unknown): string | null {
+  const cause = (thrown instanceof TidemarkError ? thrown.cause : thrown) as MysqlFields | null
+  return mysqlErrno(thrown) === null ? null : (cause?.sqlState ?? null)
 }
 
 export const MYSQL_ERROR = {
@@ -41,6 +48,10 @@ export const MYSQL_ERROR = {
   binlogFatal: 1236,
   syntax: 1064,
   xaRecover: 1401,
+  duplicateKey: 1062,
+  noSuchThread: 1094,
+  notThreadOwner: 1095,
+  noSuchDatabase: 1049,
 } as const
 
 const ACCESS: readonly number[] = [

@@ -11,7 +11,7 @@ import { onDemand } from './on-demand.js'
 
 const mysql2 = onDemand<typeof mysql>('mysql2')
 
-export { classifyMysqlError, MYSQL_ERROR, mysqlErrno } from './mysql-errors.js'
+export { classifyMysqlError, MYSQL_ERROR, mysqlErrno, mysqlState } from './mysql-errors.js'
 export { MYSQL_PORT_DEFAULT, MYSQL_SSL_MODES, type MysqlSslMode, mysqlUrlProblem } from './mysql-url.js'
 
 export interface MysqlOptions extends MysqlWhere {
@@ -42,7 +42,7 @@ export function mysqlOptionsFromUrl(url: string, at = 'url'): MysqlOptions & { r
 }
 
 /** What mysql2 gets, for the replication driver too. Every option that changes what arrives is given. */
-export function mysql2Config(options: MysqlOptions, tls: boolean): mysql.ConnectionOptions {
+export function mysql2Config(options: MysqlOptions, tls: boolean, countsFound = false): mysql.ConnectionOptions {
   return {
     host: options.host,
     port: options.port,
@@ -67,7 +67,7 @@ export function mysql2Config(options: MysqlOptions, tls: boolean): mysql.Connect
     insecureAuth: false,
     enableCleartextPlugin: false,
     disableEval: true,
-    flags: ['-LOCAL_FILES', '-FOUND_ROWS', '-COMPRESS'],
+    flags: ['-LOCAL_FILES', countsFound ? 'FOUND_ROWS' : '-FOUND_ROWS', '-COMPRESS'],
     connectAttributes: { program_name: options.program },
     ...(tls ? { ssl: tlsConfig(options) } : {}),
   } as mysql.ConnectionOptions
@@ -122,6 +122,7 @@ interface QueryCommand {
 }
 interface Mysql2Internals {
   readonly threadId: number
+  readonly stream: { destroy(): void }
   handlePacket: () => void
   pause(): void
   resume(): void
@@ -135,22 +136,28 @@ export class MysqlConnection {
   /** Resolves when the connection is gone; null after close(). */
   readonly ended: Promise<Error | null>
   readonly #client: mysql.Connection
+  /** Queries that the server has not answered. */
+  readonly #pending = new Set<(error: Error) => void>()
   #error: Error | null = null
   #closing = false
+  #gone: (error: Error | null) => void = () => {}
 
   constructor(options: MysqlOptions, client: mysql.Connection, tls: boolean) {
     this.options = options
     this.tls = tls
     this.#client = client
     this.ended = new Promise((resolve) => {
-      const gone = (error: Error | null) =>
+      this.#gone = (error) => {
         resolve(this.#closing ? null : (error ?? new Error('the server closed the connection')))
-      client.on('error', (error: Error) => {
-        this.#error ??= error
-        gone(error)
-      })
-      client.on('end', () => gone(this.#error))
+        for (const reject of this.#pending) reject(error ?? new Error('the connection was cut'))
+        this.#pending.clear()
+      }
     })
+    client.on('error', (error: Error) => {
+      this.#error ??= error
+      this.#gone(error)
+    })
+    client.on('end', () => this.#gone(this.#error))
   }
 
   /** The server's number for it, as in KILL. */
@@ -173,18 +180,37 @@ export class MysqlConnection {
     return results
   }
 
+  /** How many rows each statement of the text touched; see MysqlConnectOptions.countsFound. */
+  async run(sql: string): Promise<number[]> {
+    let counts: number[] = []
+    const count = (result: unknown) => (result as { affectedRows?: number } | undefined)?.affectedRows ?? 0
+    const done = (results: unknown) => {
+      counts = Array.isArray(results) ? results.map(count) : [count(results)]
+    }
+    await this.#run(sql, () => {}, done).over
+    return counts
+  }
+
   /** Streams the rows of one statement as bytes. */
   stream(sql: string, row: RawRow): RawQuery {
     return this.#run(sql, (_, bytes, start, end) => row(bytes, start, end))
   }
 
-  #run(sql: string, row: (index: number, bytes: Buffer, start: number, end: number) => void): RawQuery {
+  #run(
+    sql: string,
+    row: (index: number, bytes: Buffer, start: number, end: number) => void,
+    done: (results: unknown) => void = () => {},
+  ): RawQuery {
     const client = this.#client
-    const over = new Promise<void>((resolve, reject) => {
+    const over = new Promise<void>((resolve, fail) => {
       let failure: Error | null = null
-      const command = client.query(sql, (error: Error | null) => {
-        if (failure ?? error) reject(classifyMysqlError(failure ?? this.#error ?? error, this.options))
-        else resolve()
+      const reject = (error: Error) => fail(classifyMysqlError(error, this.options))
+      this.#pending.add(reject)
+      const command = client.query(sql, (error: Error | null, results: unknown) => {
+        this.#pending.delete(reject)
+        if (failure ?? error) return reject((failure ?? this.#error ?? error)!)
+        done(results)
+        resolve()
       }) as unknown as QueryCommand
       const next = command.row
       // The command asks itself which function takes the next packet, so this one replaces mysql2's row parser.
@@ -205,9 +231,12 @@ export class MysqlConnection {
     return { over, pause: () => internals.pause(), resume: () => internals.resume() }
   }
 
+  /** Cuts it: what the server has not answered fails at once. mysql2 alone would wait for the server's own end. */
   destroy(): void {
     this.#closing = true
     this.#client.destroy()
+    ;(this.#client as unknown as Mysql2Internals).stream.destroy()
+    this.#gone(null)
   }
 
   async close(): Promise<void> {
@@ -252,24 +281,31 @@ function textRow(bytes: Buffer, from: number, to: number): MysqlTextRow {
   return row
 }
 
+export interface MysqlConnectOptions {
+  readonly signal: AbortSignal
+  /** An UPDATE counts the rows that it found, also those that it left as they were. */
+  readonly countsFound?: boolean
+}
+
 /** Opens a connection. An abort of the signal cuts it, then and later. */
-export async function connectMysql(
-  options: MysqlOptions,
-  { signal }: { readonly signal: AbortSignal },
-): Promise<MysqlConnection> {
-  signal.throwIfAborted()
-  if (options.sslMode === 'disabled') return open(options, false, signal)
+export async function connectMysql(options: MysqlOptions, wanted: MysqlConnectOptions): Promise<MysqlConnection> {
+  wanted.signal.throwIfAborted()
+  if (options.sslMode === 'disabled') return open(options, false, wanted)
   try {
-    return await open(options, true, signal)
+    return await open(options, true, wanted)
   } catch (thrown) {
     const offered = (toError(thrown).cause as { code?: string } | undefined)?.code !== 'HANDSHAKE_NO_SSL_SUPPORT'
     if (offered || options.sslMode !== 'preferred') throw thrown
-    return open(options, false, signal)
+    return open(options, false, wanted)
   }
 }
 
-async function open(options: MysqlOptions, tls: boolean, signal: AbortSignal): Promise<MysqlConnection> {
-  const client = mysql2().createConnection(mysql2Config(options, tls))
+async function open(
+  options: MysqlOptions,
+  tls: boolean,
+  { signal, countsFound = false }: MysqlConnectOptions,
+): Promise<MysqlConnection> {
+  const client = mysql2().createConnection(mysql2Config(options, tls, countsFound))
   const connection = new MysqlConnection(options, client, tls)
   const cut = () => connection.destroy()
   signal.addEventListener('abort', cut, { once: true })

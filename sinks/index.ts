@@ -4,6 +4,7 @@ import { blackholeSink } from './blackhole.js'
 import { fileSink } from './file/index.js'
 import { kafkaSink } from './kafka/index.js'
 import { memorySinkDefinition } from './memory.js'
+import { mysqlSink } from './mysql/index.js'
 import { postgresSink } from './postgres/index.js'
 import { stdoutSink } from './stdout.js'
 
@@ -13,5 +14,6 @@ export const SINKS = [
   memorySinkDefinition,
   fileSink,
   postgresSink,
+  mysqlSink,
   kafkaSink,
 ] as unknown as readonly SinkDefinition<unknown>[]

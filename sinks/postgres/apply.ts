@@ -6,7 +6,7 @@
 import type { Change, ChangeBatch, TableId, TableSchema } from '../../core/model.js'
 import { type PgConnection, sqlState } from '../../drivers/postgres.js'
 import { copyIn } from '../../drivers/postgres-copy.js'
-import { Fold, type FoldedChange, type Move } from './fold.js'
+import { Fold, type FoldedChange, type Move } from '../table-fold.js'
 import { applyKeyless } from './keyless.js'
 import type { Statement, TablePlan } from './plan.js'
 import { isBadRow, refused, rowMissing, rowsSwallowed, UNIQUE_VIOLATION } from './refusal.js'
@@ -19,9 +19,9 @@ const COPY_PAUSE_WRITES = 100
 
 interface Pending {
   readonly plan: TablePlan
-  readonly fold: Fold
+  readonly fold: Fold<SqlRow>
   /** Without a key nothing can be folded. */
-  readonly keyless: FoldedChange[]
+  readonly keyless: FoldedChange<SqlRow>[]
   /** Without keyText: what the changes added so far are. */
   run: 'insert' | 'delete' | null
 }
@@ -60,7 +60,7 @@ export class Applier {
     this.#pending.clear()
   }
 
-  async #add(pending: Pending, change: FoldedChange): Promise<void> {
+  async #add(pending: Pending, change: FoldedChange<SqlRow>): Promise<void> {
     const { plan, fold } = pending
     if (plan.keyless) {
       pending.keyless.push(change)
@@ -76,7 +76,7 @@ export class Applier {
   }
 
   /** Inserts of one run have different keys, deletes may repeat one; anything else is written alone. */
-  async #keepRun(pending: Pending, { op }: FoldedChange): Promise<void> {
+  async #keepRun(pending: Pending, { op }: FoldedChange<SqlRow>): Promise<void> {
     const run = op === 'c' ? 'insert' : op === 'd' ? 'delete' : null
     if (!pending.fold.empty && (run === null || run !== pending.run)) await this.#flush(pending)
     pending.run = run
@@ -102,7 +102,7 @@ export class Applier {
     if (plan.upsertCounts && count !== rows.length) throw rowsSwallowed(plan.name.sql, rows.length - count)
   }
 
-  async #move(plan: TablePlan, moves: readonly Move[]): Promise<void> {
+  async #move(plan: TablePlan, moves: readonly Move<SqlRow>[]): Promise<void> {
     const from = moves.map((m) => m.from)
     const rows = moves.map((m) => m.row)
     const count = await this.run(plan, plan.update(from, rows))
@@ -189,8 +189,8 @@ export class Applier {
   }
 }
 
-function textOf(plan: TablePlan, change: Change): FoldedChange {
-  if (plan.schema.dialect === 'postgres') return change as FoldedChange
+function textOf(plan: TablePlan, change: Change): FoldedChange<SqlRow> {
+  if (plan.schema.dialect === 'postgres') return change as FoldedChange<SqlRow>
   const { op, before, after } = change
   return { op, before: before && plan.read(before), after: after && plan.read(after) }
 }

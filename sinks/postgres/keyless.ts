@@ -1,14 +1,18 @@
 /** Changes of a table without a key, one after the other: inserts append, others find the whole old row. */
 import { assert } from '../../core/errors.js'
+import type { FoldedChange } from '../table-fold.js'
 import type { Applier } from './apply.js'
-import type { FoldedChange } from './fold.js'
 import type { TablePlan } from './plan.js'
 import { rowMissing } from './refusal.js'
 import type { SqlRow } from './values.js'
 
 const COPY_ROWS_MIN = 50
 
-export async function applyKeyless(applier: Applier, plan: TablePlan, changes: readonly FoldedChange[]): Promise<void> {
+export async function applyKeyless(
+  applier: Applier,
+  plan: TablePlan,
+  changes: readonly FoldedChange<SqlRow>[],
+): Promise<void> {
   let inserts: SqlRow[] = []
   const append = async () => {
     const rows = inserts

@@ -86,8 +86,3 @@ export function copyText(rows: readonly SqlRow[]): string {
   }
   return out
 }
-
-export function isComplete(row: SqlRow): boolean {
-  for (const value of row) if (value === undefined) return false
-  return true
-}

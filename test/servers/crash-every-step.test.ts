@@ -12,7 +12,7 @@ import { createWriterTable, startWriter } from '../support/writer.js'
 const KEYS = 6_000
 const REACHED_MS_MAX = 30_000
 
-const SINK_STEPS = { postgres: 'pg-sink.', file: 'file.', kafka: 'kafka.' }
+const SINK_STEPS = { postgres: 'pg-sink.', file: 'file.', kafka: 'kafka.', mysql: 'mysql-sink.' }
 
 const steps = (sink: 'postgres' | 'file') =>
   STEPS.filter((name) => Object.entries(SINK_STEPS).every(([other, own]) => other === sink || !name.startsWith(own)))

@@ -16,7 +16,7 @@ const REACHED_MS_MAX = 30_000
 const REMOVES = 'start.removed-forgotten'
 
 const kafka = await sharedKafka()
-const steps = STEPS.filter((name) => !name.startsWith('pg-sink.') && !name.startsWith('file.') && name !== REMOVES)
+const steps = STEPS.filter((name) => !/^(pg-sink|mysql-sink|file)\./.test(name) && name !== REMOVES)
 const times = (step: StepName) =>
   /^kafka\.(before-send|sent|committed)|checkpoint\.before-commit/.test(step) ? [1, 3] : [1]
 

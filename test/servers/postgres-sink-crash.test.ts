@@ -3,10 +3,10 @@
  * stopped; a keyless table shows every change that arrives twice or never.
  */
 import { spawn } from 'node:child_process'
-import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { StepName } from '../../core/steps.js'
+import { startMuteProxy } from '../support/mute-proxy.js'
 import { createDatabase, type PostgresVersion, type TestDatabase } from '../support/postgres.js'
 import { batch, change, openSink, put, schemaOf, signal, truncate } from '../support/postgres-sink.js'
 import { CHUNK_ROWS, changesOf, keyed } from '../support/postgres-sink-writer.js'
@@ -173,7 +173,7 @@ await t.test('S4 the backend is ended during COMMIT: nothing of it is there', as
 await t.test('S4 the answer to a COMMIT is lost: the next session reads back that it happened', async (t) => {
   const db = await createDatabase(t)
   const table = schemaOf('items', { id: 'integer' }, ['id'])
-  const proxy = await startProxy(t, db.url)
+  const proxy = await startMuteProxy(t, db.url)
   const session = await openSink(proxy.url, [table], { sslmode: 'disable' })
   await put(session, '1', batch(table, c(['1'])))
   await session.write([batch(table, c(['2']))], { signal })
@@ -193,7 +193,7 @@ await t.test('S4 the answer to a COMMIT is lost: the next session reads back tha
 await t.test('S4 a COMMIT that takes too long is cut and decided by reading back', async (t) => {
   const db = await createDatabase(t)
   const table = schemaOf('items', { id: 'integer' }, ['id'])
-  const proxy = await startProxy(t, db.url)
+  const proxy = await startMuteProxy(t, db.url)
   const session = await openSink(proxy.url, [table], { sslmode: 'disable', 'commit.timeout': 200 })
   await session.write([batch(table, c(['1']))], { signal })
   proxy.loseAnswersTo('COMMIT')
@@ -360,46 +360,3 @@ await t.test('an abort ends a write that waits for a lock, and truncate waits fo
   await holder.query('ROLLBACK')
   t.same(await db.query('SELECT id FROM items'), [{ id: '2' }])
 })
-
-/** Passes bytes on; can keep the server's answers to itself after a statement that holds a text. */
-async function startProxy(t: Test, url: string) {
-  const target = new URL(url)
-  const sockets = new Set<Socket>()
-  let muteAt: string | null = null
-  const server = createServer((client) => {
-    const upstream = connectSocket(Number(target.port), target.hostname)
-    let muted = false
-    for (const socket of [client, upstream]) {
-      sockets.add(socket)
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        client.destroy()
-        upstream.destroy()
-      })
-    }
-    client.on('data', (data) => {
-      if (muteAt !== null && data.includes(muteAt)) muted = true
-      upstream.write(data)
-    })
-    upstream.on('data', (data) => {
-      if (!muted) client.write(data)
-    })
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const cut = () => {
-    for (const socket of sockets) socket.destroy()
-  }
-  t.teardown(() => {
-    cut()
-    return new Promise<void>((resolve) => server.close(() => resolve()))
-  })
-  const through = new URL(url)
-  through.port = String((server.address() as AddressInfo).port)
-  return {
-    url: through.href,
-    cut,
-    loseAnswersTo(text: string) {
-      muteAt = text
-    },
-  }
-}

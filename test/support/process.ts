@@ -189,7 +189,7 @@ export class TidemarkProcess {
 }
 
 /** tap's variables would make the child believe that it is a test. */
-function withoutTap(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function withoutTap(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(env).filter(([name]) => !/^(TAP|_TAPJS_|TIDEMARK_FAILPOINT|NODE_OPTIONS$)/.test(name)),
   )

@@ -1,12 +1,12 @@
 /** The pure parts of the postgres sink: folding, texts, types, keys, options. */
 import t from 'tap'
 import type { TargetColumn } from '../../sinks/postgres/catalog.js'
-import { Fold } from '../../sinks/postgres/fold.js'
 import { keyFolding } from '../../sinks/postgres/keys.js'
 import { labelProblems } from '../../sinks/postgres/labels.js'
 import { pgOptions, postgresSinkOptions } from '../../sinks/postgres/options.js'
 import { holds, neededTypes, typeSql } from '../../sinks/postgres/types.js'
-import { columnArray, copyText, rowReader } from '../../sinks/postgres/values.js'
+import { columnArray, copyText, rowReader, type SqlRow } from '../../sinks/postgres/values.js'
+import { Fold } from '../../sinks/table-fold.js'
 import { change, schemaOf, typeOf } from '../support/postgres-sink.js'
 
 const { r, c, u, d } = change
@@ -32,8 +32,8 @@ const column = (type: string, more: Partial<TargetColumn> = {}): TargetColumn =>
 })
 
 t.test('fold: the phases hold what the changes add up to', async (t) => {
-  const fold = new Fold((row) => row[0]!)
-  const add = (change: ReturnType<typeof c>) => fold.add(change as Parameters<Fold['add']>[0])
+  const fold = new Fold<SqlRow>((row) => row[0]!)
+  const add = (change: ReturnType<typeof c>) => fold.add(change as Parameters<Fold<SqlRow>['add']>[0])
   t.ok(fold.empty)
   add(c(['1', 'a', 'b']))
   add(r(['2', 'a', 'b']))

@@ -3,44 +3,43 @@
  * applying moves, then deletes, then patches, then upserts gives what the changes give one after the other. A patch
  * (an update with unsent values) merges onto an earlier image of its key and is never replaced by last-wins (1.10 g).
  */
-import { assert } from '../../core/errors.js'
-import type { Op } from '../../core/model.js'
-import { isComplete, type SqlRow } from './values.js'
+import { assert } from '../core/errors.js'
+import type { Op, Row } from '../core/model.js'
 
-export interface FoldedChange {
+export interface FoldedChange<R extends Row> {
   readonly op: Op
-  readonly before: SqlRow | null
-  readonly after: SqlRow | null
+  readonly before: R | null
+  readonly after: R | null
 }
 
 /** A row whose key changes while values were not sent: only the target's own row has them. */
-export interface Move {
-  readonly from: SqlRow
-  readonly row: SqlRow
+export interface Move<R extends Row> {
+  readonly from: R
+  readonly row: R
 }
 
-type Net =
-  | { readonly kind: 'delete'; readonly row: SqlRow }
-  | { readonly kind: 'patch'; readonly row: SqlRow }
-  | { readonly kind: 'upsert'; readonly row: SqlRow }
+interface Net<R extends Row> {
+  readonly kind: 'delete' | 'patch' | 'upsert'
+  readonly row: R
+}
 
-export interface Folded {
-  readonly moves: readonly Move[]
-  readonly deletes: readonly SqlRow[]
-  readonly patches: readonly SqlRow[]
-  readonly upserts: readonly SqlRow[]
+export interface Folded<R extends Row> {
+  readonly moves: readonly Move<R>[]
+  readonly deletes: readonly R[]
+  readonly patches: readonly R[]
+  readonly upserts: readonly R[]
   /** True: nothing but inserts and reads of keys that occur once. */
   readonly onlyInserts: boolean
 }
 
-export class Fold {
-  readonly #keyText: (row: SqlRow) => string
-  #net = new Map<string, Net>()
-  #moves: Move[] = []
+export class Fold<R extends Row> {
+  readonly #keyText: (row: R) => string
+  #net = new Map<string, Net<R>>()
+  #moves: Move<R>[] = []
   #moved = new Set<string>()
   #onlyInserts = true
 
-  constructor(keyText: (row: SqlRow) => string) {
+  constructor(keyText: (row: R) => string) {
     this.#keyText = keyText
   }
 
@@ -52,7 +51,7 @@ export class Fold {
    * false: what was added before must be written first, then the change is added again. missing: an update of a key that
    * this batch deleted.
    */
-  add(change: FoldedChange): boolean | 'missing' {
+  add(change: FoldedChange<R>): boolean | 'missing' {
     const { op, before, after } = change
     if (op === 'd') {
       this.#set(this.#keyText(before!), { kind: 'delete', row: before! })
@@ -69,12 +68,12 @@ export class Fold {
     return from === key ? this.#update(key, after!) : this.#move(from, key, before!, after!)
   }
 
-  #set(key: string, net: Net): void {
+  #set(key: string, net: Net<R>): void {
     this.#onlyInserts = false
     this.#net.set(key, net)
   }
 
-  #update(key: string, row: SqlRow): boolean | 'missing' {
+  #update(key: string, row: R): boolean | 'missing' {
     if (isComplete(row)) {
       this.#set(key, { kind: 'upsert', row })
       return true
@@ -85,7 +84,7 @@ export class Fold {
     return true
   }
 
-  #move(from: string, to: string, before: SqlRow, after: SqlRow): boolean | 'missing' {
+  #move(from: string, to: string, before: R, after: R): boolean | 'missing' {
     const earlier = this.#net.get(from)
     const known = isComplete(after) ? after : earlier?.kind === 'upsert' ? onto(earlier.row, after) : null
     if (known !== null) {
@@ -103,10 +102,10 @@ export class Fold {
   }
 
   /** Returns the net effect and starts anew. */
-  take(): Folded {
-    const deletes: SqlRow[] = []
-    const patches: SqlRow[] = []
-    const upserts: SqlRow[] = []
+  take(): Folded<R> {
+    const deletes: R[] = []
+    const patches: R[] = []
+    const upserts: R[] = []
     const lists = { delete: deletes, patch: patches, upsert: upserts }
     for (const { kind, row } of this.#net.values()) lists[kind].push(row)
     const folded = { moves: this.#moves, deletes, patches, upserts, onlyInserts: this.#onlyInserts }
@@ -119,6 +118,12 @@ export class Fold {
 }
 
 /** The later image on top of the earlier one. */
-function onto(earlier: SqlRow, later: SqlRow): SqlRow {
-  return later.map((value, i) => (value === undefined ? earlier[i] : value))
+function onto<R extends Row>(earlier: R, later: R): R {
+  return later.map((value, i) => (value === undefined ? earlier[i] : value)) as unknown as R
+}
+
+/** Every value was sent. */
+export function isComplete(row: Row): boolean {
+  for (const value of row) if (value === undefined) return false
+  return true
 }
