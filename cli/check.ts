@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { PipelineConfig } from '../config/pipeline-file.js'
 import type { Finding } from '../core/define.js'
-import type { TableSchema } from '../core/model.js'
+import type { TableId, TableSchema } from '../core/model.js'
 import { example, type FileOptions, interruptible, print, withFile, withPipeline } from './command.js'
 import { findingLines } from './findings.js'
 import { EXIT, type Io } from './io.js'
@@ -99,19 +99,25 @@ async function targets(
       signal,
     })
     const schemas = opened.tables.map(({ schema }) => schema)
-    const tables: TableSchema[] = []
+    const tables = new Map<TableId, TableSchema>()
     const found = config.transform.idle(schemas).map((error) => problem(error.at ?? 'source', error))
-    for (const schema of schemas) {
+    const fits = schemas.filter((schema) => {
       try {
-        const target = config.transform.apply(schema)
-        tables.push(target)
-        if (target !== schema) found.push({ level: 'info', subject: schema.id, message: changes(schema, target) })
+        config.transform.apply(schema)
+        return true
       } catch (error) {
         found.push(problem(schema.id, error))
+        return false
       }
+    })
+    // What a merged table looks like is known once all of its tables are.
+    for (const schema of fits) {
+      const target = config.transform.apply(schema)
+      tables.set(target.id, target)
+      if (target !== schema) found.push({ level: 'info', subject: schema.id, message: changes(schema, target) })
     }
     const source = { identity: opened.identity, tables: schemas.map(({ id }) => id) }
-    return { seen: { tables, source }, found }
+    return { seen: { tables: [...tables.values()], source }, found }
   } catch (error) {
     if (signal.aborted) throw error
     return { seen: {}, found: [problem('source', error)] }

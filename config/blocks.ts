@@ -63,24 +63,73 @@ export const routeEntry = z
       .min(1)
       .optional()
       .describe('Every place in sink-table that holds this text receives the source table\'s name, e.g. "<>".'),
+    merge: z
+      .enum(['by-shard', 'disjoint-keys'])
+      .optional()
+      .describe(
+        'Lets several source tables go to one target. by-shard: shard-columns become part of its key. disjoint-keys: you vouch that no two of the tables have a row with the same key; where they do, the last change wins and nothing notices.',
+      ),
+    'shard-columns': z
+      .record(z.string().min(1), z.string().min(1))
+      .optional()
+      .describe(
+        'Columns that the merged table gets, name to value: {database}, {schema} and {table} are the names of the source table, $1, $2... as in sink-table.',
+      ),
+    'on-truncate': z
+      .enum(['stop', 'ignore'])
+      .optional()
+      .describe(
+        'What a TRUNCATE of one of the merged tables does: stop the pipeline (default), or leave its rows in the target.',
+      ),
     description,
   })
   .superRefine(groupsExist)
+  .superRefine(mergeMeant)
+
+interface RouteShape {
+  readonly 'source-table': string
+  readonly 'sink-table': string
+  readonly merge?: string | undefined
+  readonly 'shard-columns'?: Readonly<Record<string, string>> | undefined
+  readonly 'on-truncate'?: string | undefined
+}
+
+function mergeMeant(entry: RouteShape, context: z.RefinementCtx): void {
+  const problem = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+  if (entry.merge === 'by-shard' && Object.keys(entry['shard-columns'] ?? {}).length === 0) {
+    problem(
+      'merge',
+      'by-shard needs shard-columns that say which table a row comes from, for example shard: "{schema}.{table}"',
+    )
+  }
+  for (const option of ['shard-columns', 'on-truncate'] as const) {
+    if (entry[option] !== undefined && entry.merge === undefined) problem(option, 'it belongs to a route with `merge`')
+  }
+}
 
 /** $2 of a pattern with one group would be nothing, and `x.$1_$2` a table nobody meant. */
-function groupsExist(entry: { 'source-table': string; 'sink-table': string }, context: z.RefinementCtx): void {
+function groupsExist(entry: RouteShape, context: z.RefinementCtx): void {
+  const columns = Object.entries(entry['shard-columns'] ?? {})
+  const texts: [path: string[], text: string][] = [
+    [['sink-table'], entry['sink-table']],
+    ...columns.map(([name, text]): [string[], string] => [['shard-columns', name], text]),
+  ]
+  for (const [path, text] of texts) groupsExistIn(entry, path, text, context)
+}
+
+function groupsExistIn(entry: RouteShape, path: string[], text: string, context: z.RefinementCtx): void {
   let patterns: TablePattern[]
   try {
     patterns = parseTablePatterns(entry['source-table'])
   } catch {
     return
   }
-  for (const [reference, digit] of entry['sink-table'].matchAll(/\$(\d)/g)) {
+  for (const [reference, digit] of text.matchAll(/\$(\d)/g)) {
     const lacking = patterns.find(({ groups }) => digit === '0' || Number(digit) > groups)
     if (lacking === undefined) continue
     const count = lacking.groups === 0 ? 'no wildcard or group' : `${lacking.groups} of them`
     const message = `${reference} stands for a wildcard or group of source-table, and "${lacking.text}" has ${count}`
-    context.addIssue({ code: 'custom', path: ['sink-table'], message })
+    context.addIssue({ code: 'custom', path, message })
   }
 }
 

@@ -9,6 +9,7 @@ import type { StateStore } from '../core/pipeline.js'
 import type { Source } from '../core/source.js'
 import { type DecodedRow, decodeRow } from '../sinks/formats/typed.js'
 import type { Problem } from './problems.js'
+import { connectorNamed } from './read-blocks.js'
 import { BUILT_IN, type Registry } from './registry.js'
 import { type OptionsOrigin, validate } from './validate.js'
 
@@ -102,7 +103,7 @@ function sourceOf(
 }
 
 function readSource({ type, ...given }: SourceOptions, { sources }: Registry) {
-  const definition = sources.find((s) => s.connector === type)
+  const definition = connectorNamed(sources, type)
   if (definition === undefined) {
     const known = sources.map((s) => s.connector).join(', ')
     throw new TidemarkError('config.invalid', {

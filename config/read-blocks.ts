@@ -38,7 +38,17 @@ export function topLevel(yaml: YamlFile): Record<string, unknown> {
   return data
 }
 
-export function connector<D extends { readonly connector: string; readonly options: ZodType<unknown> }>(
+interface Named {
+  readonly connector: string
+  readonly aliases?: readonly string[]
+}
+
+/** The connector that `type: WORD` means. */
+export function connectorNamed<D extends Named>(definitions: readonly D[], type: unknown): D | undefined {
+  return definitions.find(({ connector, aliases = [] }) => [connector, ...aliases].some((word) => word === type))
+}
+
+export function connector<D extends Named & { readonly options: ZodType<unknown> }>(
   yaml: YamlFile,
   data: Record<string, unknown>,
   block: 'source' | 'sink',
@@ -49,7 +59,10 @@ export function connector<D extends { readonly connector: string; readonly optio
   if (given === undefined) return null
   const names = definitions.map((d) => d.connector)
   if (!isRecord(given)) {
-    const message = `${block} must be a map of options, with "type" one of ${either(names)}`
+    const several = Array.isArray(given) && given.length > 1
+    const message = several
+      ? `${block} must be one map of options: a pipeline has one ${block} and one position in it. Write a pipeline file for each${block === 'source' ? '; they may write to one sink, each with a checkpoint of its own' : ''}`
+      : `${block} must be a map of options, with "type" one of ${either(names)}`
     yaml.problems.push({ ...yaml.valuePlace([block]), message })
     return null
   }
@@ -59,7 +72,7 @@ export function connector<D extends { readonly connector: string; readonly optio
     const message = `${block} has no option "${word}". Did you mean "type"?`
     yaml.problems.push({ ...yaml.keyPlace([block, word]), message })
   }
-  const found = definitions.find((d) => d.connector === type)
+  const found = connectorNamed(definitions, type)
   if (!found) {
     const place = type === undefined ? yaml.keyPlace([block]) : yaml.valuePlace([block, word])
     const list = `It can be ${either(names)}.`

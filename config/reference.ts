@@ -9,6 +9,7 @@ import type { Registry } from './registry.js'
 
 interface Described {
   readonly connector: string
+  readonly aliases?: readonly string[]
   readonly summary: string
   readonly options: Parameters<typeof jsonSchemaOf>[0]
 }
@@ -44,14 +45,17 @@ export function pipelineFileSchema(registry: Registry): JsonSchema {
 function connectors(list: readonly Described[], description: string, name: string): JsonSchema {
   return {
     description,
-    oneOf: list.map(({ connector, summary, options }) => {
+    oneOf: list.map(({ connector, aliases = [], summary, options }) => {
       const shapes = alternatives(jsonSchemaOf(options)).filter((shape) => shape.properties)
       const typed = shapes.map((shape) => {
         const made = block(withIgnored(shape, name))
         return {
           ...made,
           description: summary,
-          properties: { type: { const: connector }, ...made.properties },
+          properties: {
+            type: aliases.length === 0 ? { const: connector } : { enum: [connector, ...aliases] },
+            ...made.properties,
+          },
           required: ['type', ...(made.required ?? [])],
         }
       })
@@ -124,8 +128,8 @@ database.schema.table. Several patterns are separated by commas.
 
 \`tidemark schema\` prints the JSON Schema of this page for editors.`
 
-function connectorText(kind: 'source' | 'sink', { connector, summary, options }: Described): string[] {
-  return [`## ${kind}: ${connector}`, summary, optionTable(jsonSchemaOf(options))]
+function connectorText(kind: 'source' | 'sink', { connector, aliases = [], summary, options }: Described): string[] {
+  return [`## ${kind}: ${[connector, ...aliases].join(', ')}`, summary, optionTable(jsonSchemaOf(options))]
 }
 
 function optionTable(schema: JsonSchema): string {

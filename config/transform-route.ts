@@ -11,12 +11,15 @@ export interface RouteTarget {
   readonly name: string
 }
 
+export interface Routed {
+  readonly target: RouteTarget
+  readonly route: CompiledRoute
+  /** Name and value of each of the route's shard-columns. */
+  readonly identity: readonly (readonly [name: string, value: string])[]
+}
+
 /** null: the table keeps its name. */
-export function routeTarget(
-  source: TableSchema,
-  routes: readonly CompiledRoute[],
-  mode: RouteMode,
-): RouteTarget | null {
+export function routed(source: TableSchema, routes: readonly CompiledRoute[], mode: RouteMode): Routed | null {
   const matching = routes.filter((route) => route.patterns.some((p) => p.matches(source)))
   const [route, second] = matching
   if (!route) return null
@@ -40,7 +43,22 @@ export function routeTarget(
   const name = parts.at(-1)!
   const namespace = parts.at(-2) ?? source.namespace
   const database = parts.at(-3) ?? source.database
-  return { id: tableId(namespace, name), database, namespace, name }
+  const columns = Object.entries(entry['shard-columns'] ?? {})
+  const identity = columns.map(([column, text]) => [column, identityValue(text, pattern, source)] as const)
+  return { target: { id: tableId(namespace, name), database, namespace, name }, route, identity }
+}
+
+/** Filled once, so that braces in a source table's name stay what they are. */
+function identityValue(text: string, pattern: TablePattern, source: TableSchema): string {
+  const names: Readonly<Record<string, string>> = {
+    '{database}': source.database,
+    '{schema}': source.namespace,
+    '{table}': source.name,
+  }
+  return text.replace(
+    /\{(?:database|schema|table)\}|\$\d/g,
+    (piece) => names[piece] ?? pattern.expand(source, piece) ?? piece,
+  )
 }
 
 /** One part of a name. Filled after the split, so that a dot in a source table's name stays part of the name. */

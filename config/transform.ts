@@ -1,7 +1,7 @@
 /**
  * Routes and transforms of a pipeline file, compiled once per table schema. Tables that no rule matches keep their
  * very objects. Whatever could lose or merge rows is refused (I7): a key column that is left out or masked with a
- * constant, two tables with one target, a rule for a column that does not exist.
+ * constant, two tables with one target that no route merges, a rule for a column that does not exist.
  */
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../core/errors.js'
@@ -12,7 +12,8 @@ import type { Transform } from '../core/transform.js'
 import type { PipelineBlock, RouteEntry, TransformEntry } from './blocks.js'
 import { didYouMean } from './problems.js'
 import { type ColumnPlan, HASH_BYTES, planColumns } from './transform-columns.js'
-import { routeTarget } from './transform-route.js'
+import { MergedTable, type Shard } from './transform-merge.js'
+import { type Routed, routed } from './transform-route.js'
 import { describe, type Path } from './yaml-file.js'
 
 interface Compiled<E> {
@@ -35,6 +36,8 @@ export interface FileTransform extends Transform {
 
 interface CompiledTable {
   readonly schema: TableSchema
+  /** The merged table that it goes to, and the version of it that this was compiled for. */
+  readonly merged?: { readonly table: MergedTable; readonly version: number }
   batch(batch: ChangeBatch): ChangeBatch
 }
 
@@ -68,8 +71,8 @@ class TableTransform implements FileTransform {
   #mode: RouteMode
   /** By fingerprint, which covers the table's name and database. */
   #compiled = new Map<string, CompiledTable>()
-  /** Target -> the only source table that goes there. */
-  #targets = new Map<TableId, TableId>()
+  /** Target -> the only source table that goes there, or those that a route merges. */
+  #targets = new Map<TableId, TableId | MergedTable>()
 
   constructor(routes: readonly CompiledRoute[], rules: readonly CompiledRule[], mode: RouteMode) {
     this.#routes = routes
@@ -123,17 +126,8 @@ class TableTransform implements FileTransform {
 
   #table(schema: TableSchema): CompiledTable {
     const known = this.#compiled.get(schema.fingerprint)
-    if (known) return known
+    if (known && known.merged?.table.version === known.merged?.version) return known
     const made = this.#compile(schema)
-    const owner = this.#targets.get(made.schema.id)
-    if (owner !== undefined && owner !== schema.id) {
-      throw new TidemarkError('config.route', {
-        message: `${owner} and ${schema.id} would both go to ${made.schema.id}, and merging tables is not supported`,
-        fix: 'Give each its own target, for example with replace-symbol, or take one out of source.tables.',
-        at: 'route',
-      })
-    }
-    this.#targets.set(made.schema.id, schema.id)
     if (this.#compiled.size >= COMPILED_MAX) this.#compiled.clear()
     this.#compiled.set(schema.fingerprint, made)
     return made
@@ -142,14 +136,13 @@ class TableTransform implements FileTransform {
   #compile(source: TableSchema): CompiledTable {
     const rules = this.#rules.filter((rule) => rule.patterns.some((p) => p.matches(source)))
     const plan = planColumns(source, rules)
-    const target = routeTarget(source, this.#routes, this.#mode)
-    if (plan === null && target === null) return { schema: source, batch: (batch) => batch }
-    const schema = withFingerprint({
-      ...source,
-      ...(target ?? {}),
-      ...(plan === null ? {} : { columns: plan.columns, key: plan.key }),
-    })
+    const route = routed(source, this.#routes, this.#mode)
+    const { columns, key } = plan ?? source
     const rows = plan === null || plan.passThrough ? null : changeMapper(plan)
+    if (route?.route.entry.merge !== undefined) return this.#merge({ ...route, source, columns, key, rows })
+    this.#own(route?.target.id ?? source.id, source)
+    if (plan === null && route === null) return { schema: source, batch: (batch) => batch }
+    const schema = withFingerprint({ ...source, ...(route?.target ?? {}), columns, key })
     const extraBytes = plan === null ? 0 : plan.hashed * HASH_BYTES
     return {
       schema,
@@ -161,6 +154,33 @@ class TableTransform implements FileTransform {
       },
     }
   }
+
+  #merge(shard: Shard & Pick<Routed, 'target'>): CompiledTable {
+    const { target, source } = shard
+    const owner = this.#targets.get(target.id)
+    if (typeof owner === 'string') throw shared(owner, source.id, target.id)
+    const table = owner ?? new MergedTable(target, withFingerprint)
+    this.#targets.set(target.id, table)
+    table.put(shard)
+    const { schema, version, batch } = table.shard(source.id)
+    return { schema, merged: { table, version }, batch }
+  }
+
+  /** I7: two tables in one target write over each other's rows where their keys meet. */
+  #own(target: TableId, source: TableSchema): void {
+    const owner = this.#targets.get(target)
+    if (owner instanceof MergedTable) throw shared('tables that a route merges', source.id, target)
+    if (owner !== undefined && owner !== source.id) throw shared(owner, source.id, target)
+    this.#targets.set(target, source.id)
+  }
+}
+
+function shared(owner: string, source: TableId, target: TableId): TidemarkError {
+  return new TidemarkError('config.route', {
+    message: `${owner} and ${source} would both go to ${target}, and not by one route with \`merge\``,
+    fix: 'Give each its own target, for example with replace-symbol, or take one out of source.tables. To have them in one table: `merge` in the route.',
+    at: 'route',
+  })
 }
 
 function changeMapper({ from, masks }: ColumnPlan): (change: Change) => Change {

@@ -23,6 +23,8 @@ export interface ConnectorContext {
 
 export interface SourceDefinition<O = never> {
   readonly connector: string
+  /** Other words that `type` may be. */
+  readonly aliases?: readonly string[]
   /** One sentence for the reference. */
   readonly summary: string
   readonly options: ZodType<O>
@@ -36,6 +38,7 @@ export interface SourceDefinition<O = never> {
 
 export interface SinkDefinition<O = never> {
   readonly connector: string
+  readonly aliases?: readonly string[]
   readonly summary: string
   readonly options: ZodType<O>
   create(options: O, context: ConnectorContext): Sink

@@ -42,7 +42,15 @@ export const ERROR_CODES = {
   },
   'config.route': {
     exit: 2,
-    when: 'A route applies to no captured table, or sends two tables into one target or one table to several, which is not supported.',
+    when: 'A route applies to no captured table, sends one table to several targets, or two tables into one target without `merge`.',
+  },
+  'config.merge': {
+    exit: 2,
+    when: 'Tables that a route merges do not fit together: other keys, types of which neither holds the other, one shard identity.',
+  },
+  'config.merged_truncate': {
+    exit: 3,
+    when: 'A table that a route merges with others was truncated; its target is not emptied.',
   },
   'config.state_file': {
     exit: 3,

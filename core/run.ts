@@ -180,15 +180,16 @@ export class PipelineRun {
     const { tables, identity } = this.#opened
     if (saved !== null) requireSameSource(saved, name, this.#source.connector, this.#opened)
     transform.start?.(tables.map((t) => t.schema))
-    const unwritten = tables.filter(({ schema }) => !saved?.tables[schema.id]?.started)
-    await this.#session.prepare(
-      tables.map((t) => transform.apply(t.schema)),
-      {
-        first: new Set(unwritten.map((t) => transform.apply(t.schema).id)),
-        source: { identity, tables: tables.map((t) => t.schema.id) },
-        signal,
-      },
-    )
+    // Several tables may go to one target, which is written once the first of them is.
+    const targets = new Map(tables.map(({ schema }) => transform.apply(schema)).map((schema) => [schema.id, schema]))
+    const written = tables.filter(({ schema }) => saved?.tables[schema.id]?.started)
+    const first = new Set(targets.keys())
+    for (const { schema } of written) first.delete(transform.apply(schema).id)
+    await this.#session.prepare([...targets.values()], {
+      first,
+      source: { identity, tables: tables.map((t) => t.schema.id) },
+      signal,
+    })
     const running = saved?.phase === 'running' ? saved : null
     // A resume that is refused must leave the source as it was, so that comes before anything is changed there.
     if (running) {

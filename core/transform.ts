@@ -4,7 +4,7 @@ import type { ChangeBatch, TableSchema } from './model.js'
 export interface Transform {
   /** Called at every start with all captured tables, before anything is written. Throws when a rule cannot be meant. */
   start?(tables: readonly TableSchema[]): void
-  /** The schema that the sink sees. The same object for the same fingerprint. */
+  /** The schema that the sink sees. The same object for the same fingerprint, and for all tables that go to one target. */
   apply(schema: TableSchema): TableSchema
   batch(batch: ChangeBatch): ChangeBatch
 }

@@ -6,6 +6,7 @@ import { MysqlSource } from './source.js'
 
 export const mysqlSource = defineSource<MysqlSourceOptions>({
   connector: 'mysql',
+  aliases: ['mariadb'],
   summary:
     'MySQL 5.6 to 9 and MariaDB through the binary log: parallel lock-free snapshot chunks, cuts by GTID or snapshot position.',
   options: mysqlOptions as never,

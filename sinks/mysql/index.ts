@@ -11,6 +11,7 @@ export type { MysqlSinkOptions } from './options.js'
 
 export const mysqlSink = defineSink<MysqlSinkOptions>({
   connector: 'mysql',
+  aliases: ['mariadb'],
   summary: 'Tables of MySQL or MariaDB, exactly-once: rows and checkpoint are committed together.',
   options: mysqlSinkOptions,
 

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { TidemarkError } from '../../core/errors.js'
 import type { TableSchema } from '../../core/model.js'
 import { mysqlSink } from '../../sinks/mysql/index.js'
-import { createMysqlDatabase, type MysqlKind, type MysqlTestDatabase } from '../support/mysql.js'
+import { createMysqlDatabase, type MysqlKind, type MysqlTestDatabase, startMysql } from '../support/mysql.js'
 import { clientRows, openMysqlSink, sinkOptions } from '../support/mysql-sink.js'
 import { batch, change, put, schemaOf, signal, truncate, typeOf } from '../support/postgres-sink.js'
 
@@ -142,6 +142,20 @@ each('batches of more bytes than one statement, of composite keys and many delet
   const [count] = await db.query("SELECT COUNT(*) n, SUM(body = 'y') y, SUM(LENGTH(body)) bytes FROM items")
   t.same(count, { n: '2000', y: '1', bytes: String(1_999 * 1_000 + 1) })
   await session.close()
+})
+
+each('a truncate that was not committed leaves the rows', async (t, db) => {
+  const table = items()
+  const session = await openMysqlSink(db, [table])
+  await put(session, '1', batch(table, c(['1', 'a', null]), c(['2', 'b', null])))
+  await session.write([truncate(table), batch(table, c(['3', 'c', null]))], { signal })
+  await session.write([], { signal })
+  await session.close()
+  const next = await openMysqlSink(db, [table])
+  t.same(await rows(db), ['1|a|', '2|b|'])
+  await put(next, '2', batch(table, c(['4', 'd', null])), truncate(table), batch(table, c(['3', 'c', null])))
+  t.same(await rows(db), ['3|c|'])
+  await next.close()
 })
 
 each('tables without a key: rows are found by all their values', async (t, db) => {
@@ -312,7 +326,19 @@ each('existing targets: what does not fit is refused with its statement', async 
   await emptied.close()
 })
 
-each('settings of the server decide nothing', async (t, db) => {
+const ODD_SETTINGS = {
+  sql_mode: 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PIPES_AS_CONCAT,NO_ZERO_DATE,NO_ZERO_IN_DATE',
+  'default-time-zone': '+05:00',
+  'character-set-server': 'latin1',
+  'transaction-isolation': 'SERIALIZABLE',
+  wait_timeout: '1000',
+  binlog_format: 'STATEMENT',
+  autocommit: '0',
+}
+
+each('settings of the server decide nothing', async (t, _, kind) => {
+  const server = await startMysql(t, kind, ODD_SETTINGS)
+  const db = await createMysqlDatabase(t, kind, { server, charset: 'latin1' })
   await db.query(
     `CREATE TABLE items (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(5), at TIMESTAMP NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP) ENGINE = InnoDB`,
   )
@@ -338,6 +364,13 @@ each('settings of the server decide nothing', async (t, db) => {
   const error = await failure(put(session, '3', batch(table, c(['1', 'a    b', null]))))
   t.match(error, { code: 'sink.rejected', message: /`name` is longer than 5 characters; row with `id` = 1/ })
   await session.close()
+  const texts = schemaOf('texts', { id: 'text', v: 'text', b: 'bytea' }, ['id'])
+  const next = await openMysqlSink(db, [texts], { first: [texts] })
+  await put(next, '4', batch(texts, c(["é'\\", '"漢😀\\n', '\\x00ff27'])))
+  const [row] = await db.query('SET NAMES utf8mb4; SELECT HEX(id) AS id, HEX(v) AS v, HEX(b) AS b FROM texts')
+  const hex = (text: string) => Buffer.from(text).toString('hex').toUpperCase()
+  t.same(row, { id: hex("é'\\"), v: hex('"漢😀\\n'), b: '00FF27' })
+  await next.close()
 })
 
 each('a pipeline may not write into the tables that it captures', async (t, db, kind) => {

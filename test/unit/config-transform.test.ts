@@ -211,7 +211,7 @@ t.test('tables may not meet in one target, nor one go to two', async (t) => {
   merged.apply(schema('users', [...USERS.columns, column('extra')]))
   t.throws(() => merged.apply(orders), {
     code: 'config.route',
-    message: 'public.users and public.orders would both go to all.rows, and merging tables is not supported',
+    message: 'public.users and public.orders would both go to all.rows, and not by one route with `merge`',
   })
   const onto = route([{ 'source-table': 'public.users', 'sink-table': 'public.orders' }])
   onto.apply(orders)

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { loadPipeline, type PipelineConfig } from '../../config/pipeline-file.js'
 import { ConfigError, closest } from '../../config/problems.js'
+import { connectorNamed } from '../../config/read-blocks.js'
+import { BUILT_IN } from '../../config/registry.js'
 import { Secrets } from '../../config/secrets.js'
 import { removeStateFile, stateFile } from '../../config/state-file.js'
 import { parseDurationMs } from '../../core/duration.js'
@@ -49,6 +51,17 @@ t.test('a good file', async (t) => {
   t.equal(config.checkpointIntervalMs, undefined)
   t.equal(config.stateFile, null)
   t.same(config.warnings, [])
+})
+
+t.test('several sources in one pipeline are refused with what to do; mariadb is another word for mysql', async (t) => {
+  const one = '{type: postgres, url: "postgres://h/d", tables: public.a}'
+  t.same(problems(t, `source: [${one}, ${one}]\nsink: {type: stdout}\n`), [
+    'p.yaml:1:9  source must be one map of options: a pipeline has one source and one position in it. Write a pipeline file for each; they may write to one sink, each with a checkpoint of its own',
+  ])
+  for (const type of ['mysql', 'mariadb']) {
+    t.equal(connectorNamed(BUILT_IN.sources, type)?.connector, 'mysql')
+    t.equal(connectorNamed(BUILT_IN.sinks, type)?.connector, 'mysql')
+  }
 })
 
 t.test('the pipeline block', async (t) => {
