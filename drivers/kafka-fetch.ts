@@ -61,7 +61,9 @@ export function fetch(link: Link, places: readonly FetchPlace[], options: FetchO
           to.int64(-1n).int32(partitionBytesMax).end()
         }).end()
       })
-      to.array([], () => {}).string(rack).end()
+      to.array([], () => {})
+        .string(rack)
+        .end()
     },
     (from) => {
       from.int32()

@@ -93,7 +93,8 @@ export class PartitionsReader {
         this.#changed = resolve
       })
       await this.#launch(flights, signal)
-      const pause = flights.size > 0 && !this.#waits() ? [] : [sleep(RETRY_PAUSE_MS, null, { signal }).catch(() => null)]
+      const pause =
+        flights.size > 0 && !this.#waits() ? [] : [sleep(RETRY_PAUSE_MS, null, { signal }).catch(() => null)]
       const answer = await abortable(Promise.race([...flights.values(), ...pause, changed]), signal)
       if (!answer) continue
       flights.delete(answer.node)

@@ -34,9 +34,9 @@ export type { Compression } from './kafka-compression.js'
 export type { KafkaOptions, KafkaSasl, KafkaTls } from './kafka-connection.js'
 export { type Pack, PackWriter, packHeaders } from './kafka-pack.js'
 export { PackBuffers } from './kafka-pack-buffers.js'
+export { type PartitionBatch, type PartitionPlace, topicGone, topicRecreated } from './kafka-partitions.js'
 export { fits } from './kafka-prepare.js'
 export { KafkaProducer, type ProducerOptions } from './kafka-producer.js'
-export type { PartitionBatch, PartitionPlace } from './kafka-partitions.js'
 export type { KafkaRecord, PartitionsReader, TailBatch }
 
 const CREATE_TIMEOUT_MS = 30_000
@@ -70,9 +70,7 @@ export class KafkaCluster {
 
   /** The names of all topics that this user may see, without Kafka's own. */
   async topicNames({ signal }: Abortable): Promise<readonly string[]> {
-    const { topics } = await repeat('listing topics', this.#within(signal), () =>
-      this.nodes.metadata(null, { signal }),
-    )
+    const { topics } = await repeat('listing topics', this.#within(signal), () => this.nodes.metadata(null, { signal }))
     return topics.filter(({ internal }) => !internal).map(({ name }) => name)
   }
 
