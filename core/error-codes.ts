@@ -207,6 +207,10 @@ export const ERROR_CODES = {
     exit: 3,
     when: "transaction.timeout.ms is above the brokers' transaction.max.timeout.ms.",
   },
+  'kafka.truncate': {
+    exit: 3,
+    when: 'A topic of several partitions holds a truncate, and nothing says which changes of the other partitions came before it.',
+  },
   'kafka.unavailable': {
     exit: 1,
     when: 'The cluster was busy, or a partition without a leader, for longer than is waited.',

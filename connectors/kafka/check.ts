@@ -2,17 +2,17 @@
 import type { ConnectorContext, Finding } from '../../core/define.js'
 import { TidemarkError } from '../../core/errors.js'
 import type { Abortable } from '../../core/source.js'
-import { KafkaCluster, type KafkaRecord, topicAccess } from '../../drivers/kafka.js'
+import { KafkaCluster, topicAccess } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { RecordDecoding } from './decoding.js'
 import { type KafkaSourceOptions, MESSAGE_FORMATS } from './options.js'
+import { type Sampled, sampleOf } from './sample.js'
 import { type FoundTopic, requireChosen } from './topics.js'
 
 /** Topics that are looked into; more are the same. */
 const TOPICS_SAMPLED_MAX = 20
 /** Messages of one partition that are tried. */
 const SAMPLE_MAX = 20n
-const SAMPLE_TIMEOUT_MS = 5_000
 const HOUR_MS = 3_600_000
 /** Records kept for less than this are easily gone before a pipeline comes back. */
 const RETENTION_HOURS_MIN = 48
@@ -116,32 +116,27 @@ async function sample(
   const records = await newest(cluster, topic, signal)
   const format = options['value.format']
   if (records.length === 0) return { level: 'info', subject: name, message: 'has no messages yet, so none was tried' }
-  const tried = tryFormat(options, format, name, records)
+  const tried = tryFormat(options, format, records)
   if (!(tried instanceof TidemarkError)) {
     const tables = tried.length === 0 ? 'no changes of rows among them' : tried.join('; ')
     return { level: 'ok', subject: name, message: `${records.length} messages read as ${format}: ${tables}` }
   }
   for (const other of MESSAGE_FORMATS) {
-    if (other === format || tryFormat(options, other, name, records) instanceof TidemarkError) continue
+    if (other === format || tryFormat(options, other, records) instanceof TidemarkError) continue
     const message = `its messages are ${other}, not ${format} (${tried.message})`
     return { level: 'problem', subject: name, message, fix: `source.value.format: ${other}` }
   }
   return { level: 'problem', subject: name, message: tried.message, fix: tried.fix ?? 'Take it out of `topics`.' }
 }
 
-async function newest(cluster: KafkaCluster, { name, partitions }: FoundTopic, signal: AbortSignal) {
-  const found: { partition: number; record: KafkaRecord }[] = []
+async function newest(
+  cluster: KafkaCluster,
+  { name: topic, partitions }: FoundTopic,
+  signal: AbortSignal,
+): Promise<Sampled[]> {
+  const found: Sampled[] = []
   for (let partition = 0; partition < partitions && found.length < SAMPLE_MAX; partition++) {
-    const end = await cluster.endOffset(name, partition, 'committed', { signal })
-    const start = await cluster.startOffset(name, partition, { signal })
-    const from = end - SAMPLE_MAX > start ? end - SAMPLE_MAX : start
-    if (from >= end) continue
-    for await (const records of cluster.readCommitted(name, partition, from, end, {
-      signal,
-      timeoutMs: SAMPLE_TIMEOUT_MS,
-    })) {
-      found.push(...records.map((record) => ({ partition, record })))
-    }
+    found.push(...(await sampleOf(cluster, { topic, partition, from: null }, SAMPLE_MAX, { signal })))
   }
   return found
 }
@@ -150,12 +145,11 @@ async function newest(cluster: KafkaCluster, { name, partitions }: FoundTopic, s
 function tryFormat(
   options: KafkaSourceOptions,
   format: KafkaSourceOptions['value.format'],
-  topic: string,
-  records: readonly { readonly partition: number; readonly record: KafkaRecord }[],
+  records: readonly Sampled[],
 ): string[] | TidemarkError {
   const decoding = new RecordDecoding({ ...options, 'value.format': format, 'on.bad.message': 'stop' }, () => {})
   try {
-    const places = records.map(({ partition, record }, i) => ({ topic, partition, record, ordinal: BigInt(i) }))
+    const places = records.map((sampled, i) => ({ ...sampled, partitions: 1, ordinal: BigInt(i) }))
     const schemas = decoding.items(places).flatMap((item) => (item.kind === 'rows' ? [item.schema] : item.schemas))
     return [...new Map(schemas.map((schema) => [schema.id, schema])).values()].map(({ id, key, columns }) => {
       const names = key.map((i) => columns[i]!.name)

@@ -80,7 +80,7 @@ export class DebeziumDecoder implements MessageDecoder {
       table: tableOf(source, this.#fallback),
       before: op === 'u' || op === 'd' ? before : null,
       after: op === 'd' ? null : after,
-      key: problem !== null ? null : keyRow === null ? [] : [...keyRow.fields.keys()],
+      key: problem !== null ? null : keyRow === null ? [] : keyNames(keyRow, after ?? before),
       ...(problem === null ? {} : { keyProblem: problem }),
       keyRow,
       types,
@@ -137,6 +137,11 @@ function rowTypes(envelope: JsonObject): ReadonlyMap<string, Field> | null {
   const after = fields.items.find((field) => field instanceof JsonObject && field.get('field') === 'after')
   if (!(after instanceof JsonObject)) return null
   return new Map(fieldsOf(after).map((field) => [field.name, field]))
+}
+
+/** Flink's JSON keys begin with the table. */
+function keyNames(key: JsonObject, row: JsonObject | null): string[] {
+  return [...key.fields.keys()].filter((name) => name !== 'TableId' || row === null || row.fields.has(name))
 }
 
 interface MessageKey {

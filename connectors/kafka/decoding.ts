@@ -25,6 +25,8 @@ const DECODERS = { 'debezium-json': DebeziumDecoder, 'canal-json': CanalDecoder,
 export interface RecordPlace {
   readonly topic: string
   readonly partition: number
+  /** How many the topic has. */
+  readonly partitions: number
   readonly record: KafkaRecord
   /** Of the log entry, see KafkaPosition. */
   readonly ordinal: bigint
@@ -64,6 +66,18 @@ export class RecordDecoding {
     this.#unwanted = parseTablePatterns(options['tables.exclude'] ?? [])
   }
 
+  /** Looks at what types values have; what cannot be read is met again in its place. */
+  learn(places: readonly Pick<RecordPlace, 'topic' | 'record'>[]): void {
+    for (const place of places) {
+      try {
+        this.#decode(place)
+      } catch (error) {
+        if (!isBad(error)) throw error
+      }
+    }
+    this.passed.clear()
+  }
+
   /** In the order of the records. Throws `kafka.bad_message` unless they are to be skipped. */
   items(places: readonly RecordPlace[]): LogItem[] {
     const decoded: Decoded[] = []
@@ -75,13 +89,13 @@ export class RecordDecoding {
     for (const place of decoded) {
       for (const message of place.messages) {
         const entry = this.#guard(place, () => this.tables.entry(message, atOf(place)))
-        if (entry !== null) items.add(entry, message, place)
+        if (entry !== null && this.#mayTruncate(entry, place)) items.add(entry, message, place)
       }
     }
     return items.items
   }
 
-  #decode({ topic, record }: RecordPlace): readonly Message[] {
+  #decode({ topic, record }: Pick<RecordPlace, 'topic' | 'record'>): readonly Message[] {
     const found = this.#decoder(topic).decode(record)
     if ('passed' in found) {
       this.passed.set(found.passed, (this.passed.get(found.passed) ?? 0) + 1)
@@ -114,11 +128,26 @@ export class RecordDecoding {
     return chosen
   }
 
+  /** What other partitions hold of the table may have happened before or after: no offset says so. */
+  #mayTruncate(entry: Entry, { topic, partition, partitions, record }: RecordPlace): boolean {
+    const policy = this.#options['on.truncate']
+    if (entry.kind !== 'truncate' || partitions === 1 || policy === 'apply') return true
+    if (policy === 'skip') {
+      this.#note(`a truncate of ${entry.schema.id} was passed over (${topic}-${partition}, offset ${record.offset})`)
+      return false
+    }
+    throw new TidemarkError('kafka.truncate', {
+      message: `${topic}-${partition}, offset ${record.offset}: ${entry.schema.id} was truncated, and its topic has ${partitions} partitions: which changes of the others came before is not in Kafka`,
+      fix: 'Empty the target yourself where that is right and set on.truncate: skip; or on.truncate: apply, which empties it when the message is read. Topics with one partition have no such question.',
+      at: 'source.on.truncate',
+    })
+  }
+
   #guard<T>({ topic, partition, record }: RecordPlace, work: () => T): T | null {
     try {
       return work()
     } catch (error) {
-      if (!(error instanceof BadMessage || error instanceof JsonError || error instanceof FieldError)) throw error
+      if (!isBad(error)) throw error
       const bad = badMessage(`${topic}-${partition}`, record.offset, this.#options['value.format'], error)
       if (this.#options['on.bad.message'] === 'stop') throw bad
       const count = (this.passed.get('bad message') ?? 0) + 1
@@ -127,6 +156,10 @@ export class RecordDecoding {
       return null
     }
   }
+}
+
+function isBad(error: unknown): error is BadMessage | JsonError | FieldError {
+  return error instanceof BadMessage || error instanceof JsonError || error instanceof FieldError
 }
 
 export function badMessage(where: string, offset: bigint, format: string, error: Error): TidemarkError {

@@ -106,6 +106,12 @@ export const kafkaSourceOptions = z
       .record(z.string().min(1), z.union([z.string().min(1).transform(names), z.array(z.string().min(1)).min(1)]))
       .optional()
       .describe('Key columns by table, where messages do not name them: `public.orders: id`.'),
+    'on.truncate': z
+      .enum(['stop', 'apply', 'skip'])
+      .default('stop')
+      .describe(
+        'What to do with a truncate in a topic of several partitions, whose changes have no order among them: stop; apply it when it is read; or pass over it. With one partition it is always applied.',
+      ),
     'on.bad.message': z
       .enum(['stop', 'skip'])
       .default('stop')

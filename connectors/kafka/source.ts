@@ -21,11 +21,15 @@ import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { RecordDecoding } from './decoding.js'
 import type { KafkaSourceOptions } from './options.js'
 import { formatKafkaPosition, type KafkaPosition, parseKafkaPosition } from './position.js'
+import { sampleOf } from './sample.js'
 import { KafkaTail, type NewPartition } from './tail.js'
 import { type FoundTopic, findTopics, firstPosition, requireChosen, requireTopics, topicMatcher } from './topics.js'
 
 /** Topics whose ends or beginnings are asked for at a time. */
 const ASKED_MAX = 20
+/** How much a first start looks at before it begins: records of one partition, and partitions. */
+const LEARNED_MAX = 500n
+const LEARNED_PARTITIONS_MAX = 200
 /** A table's rows are in one range, so no key is ever compared. */
 const UNORDERED: KeyOrder = { located: false, compare: () => 0 }
 
@@ -76,7 +80,20 @@ export class KafkaSource implements Source {
     const position = await firstPosition(this.#cluster!, this.#options, this.#topics, options)
     const text = formatKafkaPosition(position)
     this.#begin(text)
+    await this.#learn(position, options)
     return text
+  }
+
+  /** Where values have no types, the more of them are seen first the better: a column that begins with nulls is text else. */
+  async #learn({ topics }: KafkaPosition, options: Abortable): Promise<void> {
+    const places = [...topics].flatMap(([topic, { next }]) =>
+      next.map((from, partition) => ({ topic, partition, from })),
+    )
+    for (let i = 0; i < Math.min(places.length, LEARNED_PARTITIONS_MAX); i += ASKED_MAX) {
+      const some = places.slice(i, i + ASKED_MAX)
+      const sampled = await Promise.all(some.map((at) => sampleOf(this.#cluster!, at, LEARNED_MAX, options)))
+      for (const records of sampled) this.#decoding.learn(records)
+    }
   }
 
   async resumeLog(saved: Position, options: Abortable): Promise<void> {

@@ -153,7 +153,7 @@ export class KafkaTail {
       const after = i + 1 < records.length ? record.offset + 1n : stop
       this.#parts.position.ordinal += after - next[partition]!
       next[partition] = after
-      places.push({ topic, partition, record, ordinal: this.#parts.position.ordinal })
+      places.push({ topic, partition, partitions: next.length, record, ordinal: this.#parts.position.ordinal })
       bytes += bytesOf(record)
       if (bytes < BATCH_BYTES_MAX && i + 1 < records.length) continue
       yield this.#batch(places, bytes)
