@@ -12,6 +12,8 @@ export interface Field {
   readonly name: string
   readonly type: ColumnType
   readonly nullable: boolean
+  /** The column's default, which Debezium writes for old values that the source did not send. */
+  readonly fallback?: Json
   /** Throws FieldError. Null stays null. */
   read(value: Exclude<Json, null>): Value
 }
@@ -38,7 +40,14 @@ export function fieldsOf(struct: JsonObject): Field[] {
       throw new FieldError('a field of the embedded schema has no name')
     }
     const [type, read] = typed(item)
-    return { name, type, read, nullable: item.get('optional') === true }
+    const fallback = item.get('default')
+    return {
+      name,
+      type,
+      read,
+      nullable: item.get('optional') === true,
+      ...(fallback === undefined ? {} : { fallback }),
+    }
   })
 }
 

@@ -4,6 +4,7 @@
  */
 import { TidemarkError } from '../../core/errors.js'
 import type { Position } from '../../core/model.js'
+import { type Json, type JsonArray, type JsonNumber, type JsonObject, parseJson } from './json.js'
 
 export interface TopicPlace {
   /** Null where the brokers have none (before Kafka 2.8). */
@@ -23,18 +24,14 @@ export function formatKafkaPosition({ ordinal, topics }: KafkaPosition): Positio
   return `{"passed":${ordinal},"topics":{${parts}}}` as Position
 }
 
-/** Offsets beyond doubles stay exact: they stand as digits. */
 export function parseKafkaPosition(position: Position): KafkaPosition {
   try {
-    const quoted = position.replace(/(?<=[:,])(\d+)(?=[,\]}])/g, '"$1"')
-    const { passed, topics } = JSON.parse(quoted) as {
-      readonly passed: string
-      readonly topics: Readonly<Record<string, readonly [id: string | null, ...next: string[]]>>
-    }
-    const places = Object.entries(topics).map(
-      ([name, [id, ...next]]) => [name, { id, next: next.map(BigInt) }] as const,
-    )
-    return { ordinal: BigInt(passed), topics: new Map(places) }
+    const whole = parseJson(Buffer.from(position)) as JsonObject
+    const topics = [...(whole.get('topics') as JsonObject).fields].map(([name, place]): [string, TopicPlace] => {
+      const [id, ...next] = (place as JsonArray).items
+      return [name, { id: id as string | null, next: next.map(digits) }]
+    })
+    return { ordinal: digits(whole.get('passed')), topics: new Map(topics) }
   } catch (cause) {
     throw new TidemarkError('core.checkpoint_unreadable', {
       message: `the position ${position} is not one of the kafka source`,
@@ -42,4 +39,9 @@ export function parseKafkaPosition(position: Position): KafkaPosition {
       cause,
     })
   }
+}
+
+/** Offsets beyond doubles stay exact. */
+function digits(value: Json | undefined): bigint {
+  return BigInt((value as JsonNumber).text)
 }

@@ -12,10 +12,19 @@ import {
   tableId,
   type Value,
 } from '../../core/model.js'
-import { columnType, type InferredKind, inferredValue, kindOf, typeCode, typeOfCode, widened } from './column-types.js'
+import {
+  columnType,
+  type InferredKind,
+  inferredValue,
+  kindOf,
+  textOf,
+  typeCode,
+  typeOfCode,
+  widened,
+} from './column-types.js'
 import { type Field, FieldError } from './connect-types.js'
 import { isUnavailable } from './debezium-message.js'
-import type { JsonObject } from './json.js'
+import type { Json, JsonObject } from './json.js'
 import { BadMessage, KEY_FIX, type Message, type MessageTable } from './message.js'
 
 /** One version of a table: its columns are the fields of a message in their order. */
@@ -235,8 +244,13 @@ function oldRow({ beforeOnly }: Message, before: JsonObject, shape: Shape): Row 
   const row = readRow(before, shape)
   const { key } = shape.schema
   if (beforeOnly === undefined || key.length === 0) return row
-  const rest = row.some((value, i) => value != null && !key.includes(i))
+  const rest = shape.fields.some((field, i) => !key.includes(i) && !isStandIn(before.get(field.name), field))
   return rest ? row : row.map((value, i) => (key.includes(i) ? value : undefined))
+}
+
+/** True for what may stand for a value that the source did not send. */
+function isStandIn(value: Json | undefined, { fallback }: Field): boolean {
+  return value == null || (fallback != null && textOf(value) === textOf(fallback))
 }
 
 /** The old row of a message that names only what changed. */
