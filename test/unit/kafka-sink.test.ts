@@ -85,7 +85,9 @@ t.test('options of other clients', async (t) => {
   t.same(options.sasl, { mechanism: 'scram-sha-512', username: 'me', password: 'p"w d' })
   t.match(options, { clientId: 'tidemark-shop', tls: { rejectUnauthorized: true, verifyName: true } })
   t.equal(kafkaSettings(given, 'shop').exactlyOnce, false)
-  t.throws(() => kafkaOptions({ ...given, 'properties.sasl.jaas.config': undefined }, 'shop', 'sink'), { code: 'kafka.auth' })
+  t.throws(() => kafkaOptions({ ...given, 'properties.sasl.jaas.config': undefined }, 'shop', 'sink'), {
+    code: 'kafka.auth',
+  })
 })
 
 t.test('defaults', async (t) => {
