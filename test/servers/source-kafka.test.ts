@@ -10,7 +10,7 @@ import { sharedKafka } from '../support/kafka.js'
 import { kafkaPipeline } from '../support/kafka-sink.js'
 import { fromKafka } from '../support/kafka-source.js'
 import { createDatabase, type TestDatabase } from '../support/postgres.js'
-import type { PipelineFile } from '../support/process.js'
+import { type PipelineFile, startTidemark } from '../support/process.js'
 
 const kafka = await sharedKafka()
 
@@ -124,3 +124,42 @@ for (const each of CASES) {
     await requireEqual(t, source, target, each)
   })
 }
+
+t.test('killed while it writes to PostgreSQL, it goes on where the rows are', async (t) => {
+  const [source, target] = [await createDatabase(t), await createDatabase(t)]
+  await source.query('CREATE TABLE w (id int PRIMARY KEY, n int, note text)')
+  await source.query(`INSERT INTO w SELECT i, 0, repeat('x', 200) FROM generate_series(1, 3000) i`)
+  const name = `kill_${source.name}`
+  const out = kafkaPipeline(t, { source, kafka, name, tables: 'public.w' })
+  await sync(t, out)
+  for (let round = 1; round <= 3; round++) {
+    await source.query(`UPDATE w SET n = n + 1, note = note || $1 WHERE id % 3 = $2`, [String(round), round - 1])
+    await source.query(`DELETE FROM w WHERE id % 7 = $1`, [round])
+    await source.query(
+      `INSERT INTO w SELECT i, $1::int FROM generate_series(3000 + $1::int * 100, 3099 + $1::int * 100) i`,
+      [round],
+    )
+  }
+  await sync(t, out)
+  const back = fromKafka(t, {
+    kafka,
+    name: `${name}_back`,
+    source: { topics: `${name}.public.w` },
+    sink: { type: 'postgres', url: target.url },
+  })
+  const steps = [
+    ['checkpoint.before-commit', 2],
+    ['pg-sink.applied', 2],
+    ['checkpoint.committed', 3],
+    ['pg-sink.applied', 4],
+  ] as const
+  for (const [step, nth] of steps) {
+    const killed = await startTidemark(t, ['sync', back.file], { failpoint: { step, nth } }).exit()
+    t.equal(killed.signal, 'SIGKILL', `${step} ${nth}: ${killed.stderr}`)
+  }
+  await sync(t, back)
+  const all = 'SELECT id, n, note FROM w ORDER BY id'
+  const want = await source.query(all)
+  t.ok(want.length > 1_000)
+  t.same(await target.query(all), want)
+})
