@@ -43,6 +43,8 @@ interface TableState {
   shapes: Map<Message['types'], Map<string, Shape>>
   /** The newest. */
   schema: TableSchema | null
+  /** What tag() said last, until something of it changes. */
+  tag: { readonly of: TableSchema; readonly text: string } | null
 }
 
 /** Versions of a table that are kept. */
@@ -76,6 +78,7 @@ export class MessageTables {
         const kind = widened(known ?? null, kindOf(value))
         if (kind === known) continue
         state.inferred.set(name, kind)
+        state.tag = null
         // What was made with the narrower type is of no use any more.
         if (known != null) state.shapes.clear()
       }
@@ -99,7 +102,7 @@ export class MessageTables {
     const known = this.#tables.get(id)
     if (known !== undefined) return known
     const key = this.#keyColumns.get(id) ?? []
-    const made = { id, table, key, inferred: new Map(), shapes: new Map(), schema: null }
+    const made = { id, table, key, inferred: new Map(), shapes: new Map(), schema: null, tag: null }
     this.#tables.set(id, made)
     return made
   }
@@ -140,10 +143,13 @@ export class MessageTables {
   tag(id: TableId): string | null {
     const state = this.#tables.get(id)
     if (!state?.schema) return null
+    if (state.tag?.of === state.schema) return state.tag.text
     const { database, namespace, name } = state.table
     const columns = state.schema.columns.map((column) => [column.name, typeCode(column.type)] as const)
     const inferred = [...state.inferred].flatMap(([column, kind]) => (kind === null ? [] : [[column, kind] as const]))
-    return JSON.stringify({ table: [database, namespace, name], key: state.key, columns, inferred })
+    const text = JSON.stringify({ table: [database, namespace, name], key: state.key, columns, inferred })
+    state.tag = { of: state.schema, text }
+    return text
   }
 
   restore(tag: string): TableSchema {

@@ -7,7 +7,7 @@ import { BUILT_IN } from '../../config/registry.js'
 import { runPipeline } from '../../core/pipeline.js'
 import { runCli } from '../support/cli.js'
 import { sharedKafka } from '../support/kafka.js'
-import { kafkaPipeline } from '../support/kafka-sink.js'
+import { kafkaPipeline, kafkaSinkBlock } from '../support/kafka-sink.js'
 import { fromKafka } from '../support/kafka-source.js'
 import { createDatabase, type TestDatabase } from '../support/postgres.js'
 import { type PipelineFile, startTidemark } from '../support/process.js'
@@ -124,6 +124,37 @@ for (const each of CASES) {
     await requireEqual(t, source, target, each)
   })
 }
+
+t.test('from topic to topic, and into a table', async (t) => {
+  const each = CASES[0]!
+  const [source, target] = [await createDatabase(t), await createDatabase(t)]
+  await source.query(`CREATE TABLE t (${PLAIN}${TYPED})`)
+  await source.query('CREATE TABLE pair (b text, v int, a int, PRIMARY KEY (a, b))')
+  await source.query(`INSERT INTO t VALUES ${typedNulls(nullRow('1'))}, ${typedRow(plainRow('2'))}`)
+  await source.query(`INSERT INTO pair VALUES ('x', 1, 1)`)
+  const name = `hop_${source.name}`
+  const sink = { 'value.format': each.format, ...each.sink }
+  const out = kafkaPipeline(t, { source, kafka, name, tables: 'public.*', sink })
+  const hop = fromKafka(t, {
+    kafka,
+    name: `${name}_hop`,
+    source: { topics: `${name}.public.*` },
+    sink: { ...kafkaSinkBlock(kafka), ...sink },
+  })
+  const back = fromKafka(t, {
+    kafka,
+    name: `${name}_back`,
+    source: { topics: `${name}_hop.public.*` },
+    sink: { type: 'postgres', url: target.url },
+  })
+  await sync(t, out, hop, back)
+  await requireEqual(t, source, target, each)
+  await source.query(`UPDATE t SET label = NULL WHERE id = 2`)
+  await source.query(`DELETE FROM t WHERE id = 1`)
+  await source.query(`UPDATE pair SET b = 'y'`)
+  await sync(t, out, hop, back)
+  await requireEqual(t, source, target, each)
+})
 
 t.test('killed while it writes to PostgreSQL, it goes on where the rows are', async (t) => {
   const [source, target] = [await createDatabase(t), await createDatabase(t)]
