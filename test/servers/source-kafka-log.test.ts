@@ -67,6 +67,10 @@ t.test('aborted transactions are not seen, and the position passes them', async 
   await put(kafka, { topic }, events(200, 3), 'abort')
   await caughtUp(t, pipeline)
   t.same(ids(pipeline), [1, 2, 3, 4])
+  // Nothing but an aborted transaction lies behind: a run that waits for the end gets there.
+  await put(kafka, { topic }, events(300, 3), 'abort')
+  await caughtUp(t, pipeline)
+  t.same(ids(pipeline), [1, 2, 3, 4])
 })
 
 t.test('killed and resumed, each event is there once, in the order of its partition', async (t) => {
@@ -118,7 +122,8 @@ t.test('a topic that was deleted and made again stops it, also while it runs', a
   const gone = await cli(pipeline.file)
   t.match(gone.err, /kafka\.topic_missing: topic .* does not exist any more/)
   await kafka.createNamed(topic, {})
-  await put(kafka, { topic }, events(11, 5))
+  // Fewer than there were: only the id says why the offset is not there.
+  await put(kafka, { topic }, events(11, 2))
   const again = await cli(pipeline.file)
   t.equal(again.code, 3)
   t.match(again.err, /kafka\.topic_recreated/)
@@ -126,7 +131,7 @@ t.test('a topic that was deleted and made again stops it, also while it runs', a
 
   const running = toFile(t, topic)
   const sync = startCli(['sync', running.file], { registry: BUILT_IN, run: runPipeline, cwd: '/' })
-  await until(() => ids(running).length === 5, { what: 'five events' }).catch(async (error: Error) => {
+  await until(() => ids(running).length === 2, { what: 'two events' }).catch(async (error: Error) => {
     sync.signal('SIGINT')
     throw new Error(`${error.message}\n${(await sync.done).err}`)
   })
@@ -136,7 +141,7 @@ t.test('a topic that was deleted and made again stops it, also while it runs', a
   await put(kafka, { topic }, events(21, 9))
   const ended = await sync.done
   t.match(ended.err, /kafka\.topic_(recreated|missing)/)
-  t.same(ids(running), range(11, 5), 'nothing of the new topic was taken for the old one')
+  t.same(ids(running), range(11, 2), 'nothing of the new topic was taken for the old one')
 })
 
 t.test('partitions and topics that come up while it runs are read from their beginning', async (t) => {
