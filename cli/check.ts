@@ -100,7 +100,9 @@ async function targets(
     })
     const schemas = opened.tables.map(({ schema }) => schema)
     const tables = new Map<TableId, TableSchema>()
-    const found = config.transform.idle(schemas).map((error) => problem(error.at ?? 'source', error))
+    // Tables of a source that is only a log come up in it.
+    const idle = reader.streamOnly ? [] : config.transform.idle(schemas)
+    const found = idle.map((error) => problem(error.at ?? 'source', error))
     const fits = schemas.filter((schema) => {
       try {
         config.transform.apply(schema)

@@ -160,6 +160,10 @@ export const ERROR_CODES = {
     exit: 3,
     when: 'The broker refused the user, the password or the token, or does not offer the mechanism.',
   },
+  'kafka.bad_message': {
+    exit: 1,
+    when: 'A message of a topic that is read is not what `value.format` says, or lacks what a change needs; topic, partition and offset are named.',
+  },
   'kafka.checkpoint_topic': {
     exit: 3,
     when: "The pipeline's checkpoint topic has the wrong shape, belongs to another pipeline, or holds what nobody understands.",
@@ -170,6 +174,7 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'Kafka refused the epoch of the producer: another process took the pipeline over, or a transaction timed out. The pipeline finds out which.',
   },
+  'kafka.no_topics': { exit: 3, when: 'No topic of the cluster that this user may see is meant by `topics`.' },
   'kafka.offset_out_of_range': { exit: 3, when: 'A topic does not hold the wanted offset any more.' },
   'kafka.outcome_unknown': {
     exit: 1,
@@ -193,6 +198,10 @@ export const ERROR_CODES = {
     when: 'Two tables would go to one topic only because of characters that Kafka does not allow.',
   },
   'kafka.topic_missing': { exit: 3, when: 'A topic does not exist.' },
+  'kafka.topic_recreated': {
+    exit: 3,
+    when: 'A topic that is read was deleted and made again under its name, so the offsets of the checkpoint mean other records.',
+  },
   'kafka.transaction_aborted': { exit: 1, when: 'A transaction was given up before its commit.' },
   'kafka.transaction_hanging': {
     exit: 3,
@@ -205,6 +214,10 @@ export const ERROR_CODES = {
   'kafka.transaction_timeout': {
     exit: 3,
     when: "transaction.timeout.ms is above the brokers' transaction.max.timeout.ms.",
+  },
+  'kafka.truncate': {
+    exit: 3,
+    when: 'A topic of several partitions holds a truncate, and nothing says which changes of the other partitions came before it.',
   },
   'kafka.unavailable': {
     exit: 1,

@@ -25,6 +25,8 @@ export interface MergerOptions {
   readonly position: Position
   /** False: existing rows are not read (`latest-offset`). */
   readonly snapshot: boolean
+  /** True: no row can be read, so one that comes with unsent values leaves with them. */
+  readonly streamOnly?: boolean
   readonly completesMoves: boolean
   readonly emit: (batch: ChangeBatch) => void
 }
@@ -42,6 +44,7 @@ export class Merger {
   transactionBytes = 0
   readonly #emit: (batch: ChangeBatch) => void
   readonly #emitter: Emitter
+  readonly #traits: ConstructorParameters<typeof TableMerge>[3]
   #group: { schema: TableSchema; origin: Origin; changes: Change[]; bytes: number } | null = null
   #unresolved = new Set<Cut>()
 
@@ -53,10 +56,11 @@ export class Merger {
       change: (s, o, c, b) => this.#change(s, o, c, b),
       rows: (chunk, origin) => this.#rows(chunk, origin),
     }
-    const traits = { completesMoves: options.completesMoves, readUnsent: !options.snapshot }
+    const { completesMoves, streamOnly = false } = options
+    this.#traits = { completesMoves, streamOnly, readUnsent: !options.snapshot && !streamOnly }
     for (const table of options.tables) {
       const saved = options.state?.tables[table.schema.id]
-      const merge = new TableMerge(table, [], this.#emitter, traits)
+      const merge = new TableMerge(table, [], this.#emitter, this.#traits)
       if (saved !== undefined) loadTable(merge, saved, options.state!)
       else merge.ranges = [newRange(null, null, options.snapshot ? 'waiting' : 'finished')]
       merge.added ||= options.added.has(table.schema.id)
@@ -69,6 +73,12 @@ export class Merger {
     const table = this.tables.get(id)
     assert(table, `table ${id} is not captured`)
     return table
+  }
+
+  /** A table that came up in a log without rows beside it. */
+  meet(table: SourceTable): void {
+    const merge = new TableMerge(table, [newRange(null, null, 'finished')], this.#emitter, this.#traits)
+    this.tables.set(table.schema.id, merge)
   }
 
   /** Cuts that the log has not passed yet. Chunk reading pauses when there are too many (1.10 i). */

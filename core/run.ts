@@ -15,16 +15,16 @@ import {
   writeCheckpoint,
 } from './checkpoint.js'
 import { type Clock, Gate, Wake } from './clock.js'
-import { TidemarkError, toError } from './errors.js'
+import { assert, TidemarkError, toError } from './errors.js'
 import { requireSameSource } from './identity.js'
 import { ask, located, logQuestions, settleQuestions } from './locate.js'
 import { Merger } from './merger.js'
 import type { Metrics, Progress } from './metrics.js'
-import type { ChangeBatch, Position, TableId } from './model.js'
+import type { ChangeBatch, Position, TableId, TableSchema } from './model.js'
 import type { StateStore } from './pipeline.js'
 import type { Sink, SinkSession } from './sink.js'
 import { CHUNK_ROWS_DEFAULT, HELD_BYTES_MAX, SnapshotScheduler } from './snapshot.js'
-import type { Source, SourceOpen } from './source.js'
+import type { LogBatch, Source, SourceOpen, SourceTable } from './source.js'
 import { step } from './steps.js'
 import { tableProgress } from './table-progress.js'
 import type { Transform } from './transform.js'
@@ -74,7 +74,13 @@ interface Barrier {
   readonly midTransaction: boolean
 }
 
-type Out = { readonly batch: ChangeBatch } | { readonly barrier: Barrier }
+/** Tables for the sink to prepare; what lies before is committed. */
+interface Met {
+  readonly tables: readonly TableSchema[]
+  readonly added: ReadonlySet<TableId>
+}
+
+type Out = { readonly batch: ChangeBatch } | { readonly barrier: Barrier } | { readonly met: Met }
 
 export class PipelineRun {
   /** True once everything was opened: failures before that are not worth another attempt. */
@@ -93,6 +99,8 @@ export class PipelineRun {
   #session!: SinkSession
   #source!: Source
   #opened!: SourceOpen
+  /** Those of open(), and those that the log brought. */
+  #tables!: SourceTable[]
   #merger!: Merger
   #scheduler!: SnapshotScheduler
   #wanted = false
@@ -132,7 +140,7 @@ export class PipelineRun {
       source = this.#source = this.#o.source()
       await this.#start(opening)
       this.started = true
-      if (this.#o.until === 'once' && this.#merger.snapshotDone && this.#o.mode !== 'latest-offset') {
+      if (this.#until === 'once' && this.#merger.snapshotDone && this.#o.mode !== 'latest-offset') {
         this.snapshotAlreadyComplete = true
         return 'done'
       }
@@ -153,6 +161,11 @@ export class PipelineRun {
   /** False: the sink keeps nothing and no state file was given, so every run starts anew. */
   get durable(): boolean {
     return this.#sink.guarantee !== 'none' || this.#o.state !== null
+  }
+
+  /** Where no rows are read beside the log, sink and source are equal where the log ends. */
+  get #until(): RunSettings['until'] {
+    return this.#source.streamOnly && this.#o.until === 'once' ? 'caught-up' : this.#o.until
   }
 
   get #chunkRows(): number {
@@ -178,14 +191,12 @@ export class PipelineRun {
       note: this.#o.note,
     })
     const { tables, identity } = this.#opened
+    this.#tables = [...tables]
     if (saved !== null) requireSameSource(saved, name, this.#source.connector, this.#opened)
-    transform.start?.(tables.map((t) => t.schema))
-    // Several tables may go to one target, which is written once the first of them is.
-    const targets = new Map(tables.map(({ schema }) => transform.apply(schema)).map((schema) => [schema.id, schema]))
-    const written = tables.filter(({ schema }) => saved?.tables[schema.id]?.started)
-    const first = new Set(targets.keys())
-    for (const { schema } of written) first.delete(transform.apply(schema).id)
-    await this.#session.prepare([...targets.values()], {
+    // A rule may mean a table that has yet to come up.
+    if (!this.#source.streamOnly) transform.start?.(tables.map((t) => t.schema))
+    const { targets, first } = this.#destinations((id) => saved?.tables[id]?.started === true)
+    await this.#session.prepare(targets, {
       first,
       source: { identity, tables: tables.map((t) => t.schema.id) },
       signal,
@@ -199,13 +210,13 @@ export class PipelineRun {
     await this.#source.prepare({ signal })
     step('start.prepared')
     const position = running ? running.position : await this.#firstStart(signal)
-    this.#merge(running, position, mode !== 'latest-offset')
+    this.#merge(running, position, mode !== 'latest-offset' && !this.#source.streamOnly)
     if (!running) {
       await this.#commit({ ...this.#barrier(), final: false })
       step('start.first-checkpoint')
     }
     this.#committed = { position, at: this.#o.clock.now() }
-    if (this.#o.until === 'caught-up') await this.#aim(signal)
+    if (this.#until === 'caught-up') await this.#aim(signal)
     if (this.#merger.chunksFinished) this.#aiming = 'done'
   }
 
@@ -252,6 +263,7 @@ export class PipelineRun {
       state,
       position,
       snapshot,
+      streamOnly: this.#source.streamOnly ?? false,
       completesMoves: this.#sink.completesMoves,
       emit: (batch) => void this.#out.push({ batch }, batch.bytes),
     })
@@ -330,6 +342,7 @@ export class PipelineRun {
         else if (open.length > 0) await ask(this.#source, open, { signal })
         else break
       }
+      if (this.#source.streamOnly) await this.#meet(batch, signal)
       if (this.#sink.commitsBeforeTruncate && batch.items.some(({ kind }) => kind === 'truncate')) this.#want()
       this.#changed(merger.log(batch))
       await this.#out.room()
@@ -342,6 +355,38 @@ export class PipelineRun {
     }
     if (signal.aborted) return
     throw new TidemarkError('core.log_ended', { message: 'the source ended the log stream', retriable: true })
+  }
+
+  /** What was emitted is committed before the sink prepares for tables that come up: prepare() works between commits. */
+  async #meet(batch: LogBatch, signal: AbortSignal): Promise<void> {
+    const schemas = batch.items.flatMap((item) => (item.kind === 'rows' ? [item.schema] : item.schemas))
+    const added = new Set(schemas.map(({ id }) => id).filter((id) => !this.#merger.tables.has(id)))
+    if (added.size === 0) return
+    for (const id of added) {
+      const table = await this.#source.refresh(id, { signal })
+      this.#merger.meet(table)
+      this.#tables.push(table)
+    }
+    this.#want()
+    const { targets: tables, first } = this.#destinations((id) => !added.has(id))
+    const met = { tables, added: first }
+    void this.#out.push({ met }, 0)
+  }
+
+  /** What the sink prepares. Several tables may go to one target, which is written once the first of them is. */
+  #destinations(written: (id: TableId) => boolean): { targets: readonly TableSchema[]; first: ReadonlySet<TableId> } {
+    const { transform } = this.#o
+    const all = this.#tables.map(({ schema }) => ({ target: transform.apply(schema), written: written(schema.id) }))
+    const targets = new Map(all.map(({ target }) => [target.id, target]))
+    const first = new Set(targets.keys())
+    for (const { target, written } of all) if (written) first.delete(target.id)
+    return { targets: [...targets.values()], first }
+  }
+
+  async #prepare({ tables, added }: Met): Promise<void> {
+    const { identity } = this.#opened
+    const source = { identity, tables: this.#tables.map(({ schema }) => schema.id) }
+    await this.#session.prepare(tables, { first: added, source, signal: this.#end.signal })
   }
 
   async #upkeep(): Promise<void> {
@@ -381,7 +426,10 @@ export class PipelineRun {
         const item = out.shift()
         if (item === undefined) break
         if ('barrier' in item) barrier = item.barrier
-        else {
+        else if ('met' in item) {
+          assert(uncommitted === 0 && batches.length === 0, 'a new table came up between two writes of one commit')
+          await this.#prepare(item.met)
+        } else {
           batches.push(item.batch)
           bytes += item.batch.bytes
         }
@@ -434,7 +482,7 @@ export class PipelineRun {
     this.#released.set()
     if (this.#merger.unresolvedCuts === 0 || this.#stopping) this.#scheduler.wake.set()
     else this.#scheduler.logMoved()
-    if (this.#o.until === 'caught-up' && this.#merger.chunksFinished && this.#aiming === 'later') {
+    if (this.#until === 'caught-up' && this.#merger.chunksFinished && this.#aiming === 'later') {
       this.#aiming = 'now'
       this.#aim(this.#end.signal).then(
         () => {
@@ -455,7 +503,7 @@ export class PipelineRun {
 
   #met(ordinal: bigint, snapshotDone: boolean): boolean {
     if (!snapshotDone) return false
-    if (this.#o.until === 'once') return true
+    if (this.#until === 'once') return true
     return this.#aiming === 'done' && this.#targets.every((target) => ordinal >= target)
   }
 
@@ -575,7 +623,7 @@ export class PipelineRun {
         : this.#merger.snapshotDone
           ? 'streaming'
           : 'snapshot'
-    const tables = (this.#opened?.tables ?? []).map((table) => {
+    const tables = (this.#tables ?? []).map((table) => {
       const id = table.schema.id
       const chunks = { done: this.#scheduler?.chunks.get(id) ?? 0, rows: this.#chunkRows }
       return tableProgress(table, this.#merger?.tables.get(id), chunks, metrics.tables.get(id))

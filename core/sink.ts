@@ -49,7 +49,7 @@ export interface SinkSession {
   readonly checkpoint: string | null
   /**
    * Makes or checks targets; called at every start before the first write, with the schemas after transforms and
-   * routes. `first` holds the ids (after routes) of tables that this pipeline has never written: their targets must be empty unless an
+   * routes, and again right behind a commit with all tables when a source that is only a log has brought a new one. `first` holds the ids (after routes) of tables that this pipeline has never written: their targets must be empty unless an
    * option says otherwise. A schema that changes later arrives only with its batches. `source` lets a sink refuse
    * to write into the very tables that are captured.
    */

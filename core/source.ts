@@ -167,6 +167,11 @@ export interface OpenContext extends Abortable {
 
 export interface Source {
   readonly connector: string
+  /**
+   * True: the log is all there is (a topic). No rows are read beside it, and tables may come up in it that open() did not
+   * know: refresh() describes them.
+   */
+  readonly streamOnly?: boolean
   /** Connects, checks that the source is ready, finds the tables. Errors name the fix. */
   open(context: OpenContext): Promise<SourceOpen>
   /** Makes what must exist before the log feed does (publication). Idempotent. */

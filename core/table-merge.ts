@@ -34,18 +34,21 @@ export class TableMerge {
   readonly #completesMoves: boolean
   /** In latest-offset mode the sink may lack the old row even when it could complete from it. */
   readonly #readUnsent: boolean
+  /** Nothing can be read. */
+  readonly #streamOnly: boolean
 
   constructor(
     table: SourceTable,
     ranges: Range[],
     emit: Emitter,
-    options: { completesMoves: boolean; readUnsent: boolean },
+    options: { completesMoves: boolean; readUnsent: boolean; streamOnly: boolean },
   ) {
     this.table = table
     this.ranges = ranges
     this.#emit = emit
     this.#completesMoves = options.completesMoves
     this.#readUnsent = options.readUnsent
+    this.#streamOnly = options.streamOnly
   }
 
   /** True: an update with unsent values may need its row read. */
@@ -150,7 +153,7 @@ export class TableMerge {
 
   /** An insert with unsent values has no row to complete it; under latest-offset no update has (1.10 g). */
   #mustRead(change: Change): boolean {
-    if (change.after === null || complete(change.after)) return false
+    if (this.#streamOnly || change.after === null || complete(change.after)) return false
     return change.op === 'c' || (change.op === 'u' && this.readsUnsent)
   }
 

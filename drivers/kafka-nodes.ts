@@ -21,6 +21,7 @@ export class KafkaNodes {
   #brokers: ReadonlyMap<number, BrokerMetadata> = new Map()
   readonly #leaders = new Map<string, readonly number[]>()
   #controller = -1
+  #clusterId: string | null = null
   readonly #closed = new AbortController()
 
   private constructor(options: KafkaOptions) {
@@ -38,6 +39,10 @@ export class KafkaNodes {
         ? new TidemarkError('kafka.connection', { message: (error as Error).message, retriable: true, cause: error })
         : error
     }
+  }
+
+  get clusterId(): string | null {
+    return this.#clusterId
   }
 
   get nodeIds(): readonly number[] {
@@ -109,7 +114,7 @@ export class KafkaNodes {
   }
 
   /** Asks the cluster, and remembers brokers and leaders. */
-  async metadata(topics: readonly string[], options: Abortable): Promise<ClusterMetadata> {
+  async metadata(topics: readonly string[] | null, options: Abortable): Promise<ClusterMetadata> {
     const link = await this.any('control', options)
     const found = await abortable(requestMetadata(link, topics), options.signal)
     if (found.brokers.length === 0) {
@@ -119,6 +124,7 @@ export class KafkaNodes {
     }
     this.#brokers = new Map(found.brokers.map((broker) => [broker.node, broker]))
     this.#controller = found.controller
+    this.#clusterId = found.id
     for (const topic of found.topics) this.#remember(topic)
     return found
   }

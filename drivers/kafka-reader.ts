@@ -6,37 +6,18 @@
 import { TidemarkError } from '../core/errors.js'
 import type { Abortable } from '../core/source.js'
 import { describeProducers, transactionalIdsOf } from './kafka-admin-requests.js'
-import type { Link } from './kafka-connection.js'
-import { ConnectionLost, codeName, isConnectionLost, KafkaCode, LEADER_BUSY, refused } from './kafka-errors.js'
+import { ConnectionLost, isConnectionLost, KafkaCode, LEADER_BUSY, refused } from './kafka-errors.js'
+import { type Fetched, type FetchOptions, fetch } from './kafka-fetch.js'
 import type { KafkaNodes } from './kafka-nodes.js'
-import { type AbortedTransaction, type KafkaRecord, readBatches } from './kafka-records.js'
+import { type KafkaRecord, readBatches } from './kafka-records.js'
 import type { TopicPartition } from './kafka-requests.js'
 import { abortable, Busy, repeat } from './kafka-retry.js'
 
-/** One answer holds this much, or one batch. */
-const FETCH_BYTES_MAX = 8 * 1024 * 1024
 /** How long the broker waits for news: shorter where an end is awaited. */
 const TAIL_WAIT_MS = 500
 const END_WAIT_MS = 50
-const FETCH = 1
-const COMMITTED = 1
 /** A reader that was sent to a replica nearby asks the leader again after this long. */
 const REPLICA_MS_MAX = 5 * 60_000
-
-interface Fetched {
-  readonly error: number
-  readonly highWatermark: bigint
-  readonly aborted: readonly AbortedTransaction[]
-  /** The broker to read from, -1 for this one. */
-  readonly replica: number
-  readonly records: Buffer
-}
-
-interface FetchOptions {
-  readonly waitMs: number
-  /** '' reads from the leader. */
-  readonly rack: string
-}
 
 export interface TailBatch {
   readonly records: readonly KafkaRecord[]
@@ -102,7 +83,9 @@ export class PartitionReader {
       let fetched: Fetched
       try {
         const link = await this.#nodes.link(node, 'fetch', { signal })
-        fetched = await abortable(fetch(link, this.#at, position, options), signal)
+        const [answer] = await abortable(fetch(link, [{ ...this.#at, position, topicId: null }], options), signal)
+        if (!answer) throw new ConnectionLost('Fetch was answered without the partition')
+        fetched = answer
       } catch (error) {
         if (isConnectionLost(error)) this.#elsewhere()
         throw error
@@ -186,53 +169,7 @@ export async function findLeader(
   return nodes.leader(topic, partition)
 }
 
-function fetch(
-  link: Link,
-  { topic, partition }: TopicPartition,
-  position: bigint,
-  { waitMs, rack }: FetchOptions,
-): Promise<Fetched> {
-  const version = link.version(FETCH, 'Fetch', [11])
-  return link.call(
-    { key: FETCH, name: 'Fetch', version, flexible: false },
-    (to) => {
-      to.int32(-1).int32(waitMs).int32(1).int32(FETCH_BYTES_MAX).int8(COMMITTED)
-      // No session.
-      to.int32(0).int32(-1)
-      to.array([topic], () =>
-        to
-          .string(topic)
-          .array([partition], () => to.int32(partition).int32(-1).int64(position).int64(-1n).int32(FETCH_BYTES_MAX)),
-      )
-      to.array([], () => {}).string(rack)
-    },
-    (from) => {
-      from.int32()
-      const failed = from.int16()
-      from.int32()
-      const [found] = from
-        .array(() => {
-          from.string()
-          return from.array(() => {
-            from.int32()
-            const error = from.int16()
-            const highWatermark = from.int64()
-            from.int64()
-            from.int64()
-            const aborted = from.array(() => ({ producerId: from.int64(), firstOffset: from.int64() }))
-            const replica = from.int32()
-            return { error, highWatermark, aborted, replica, records: from.bytes() ?? Buffer.alloc(0) }
-          })
-        })
-        .flat()
-      if (found) return found
-      throw new ConnectionLost(`Fetch was answered with ${codeName(failed)}`)
-    },
-    waitMs,
-  )
-}
-
-function outOfRange(where: string, position: bigint): TidemarkError {
+export function outOfRange(where: string, position: bigint): TidemarkError {
   return new TidemarkError('kafka.offset_out_of_range', {
     message: `${where}: the log holds nothing at offset ${position} any more; retention or a recreated topic removed it`,
     fix: 'Raise the retention of the topic, and copy again what was lost.',

@@ -20,6 +20,8 @@ export interface BrokerMetadata {
 export interface TopicMetadata {
   readonly error: number
   readonly name: string
+  /** Of Kafka itself, as its offsets are. */
+  readonly internal: boolean
   readonly id: string | null
   /** Leaders by partition; -1 where there is none at the moment. */
   readonly leaders: readonly number[]
@@ -28,6 +30,8 @@ export interface TopicMetadata {
 }
 
 export interface ClusterMetadata {
+  /** The cluster's own name for itself. */
+  readonly id: string | null
   readonly brokers: readonly BrokerMetadata[]
   readonly controller: number
   readonly topics: readonly TopicMetadata[]
@@ -44,9 +48,10 @@ function api(link: Link, key: number, name: string, versions: readonly number[],
   return { key, name, version, flexible: version >= flexibleFrom }
 }
 
+/** Null: every topic that this user may see. */
 export function requestMetadata(
   link: Link,
-  topics: readonly string[],
+  topics: readonly string[] | null,
   { operations = false }: { readonly operations?: boolean } = {},
 ): Promise<ClusterMetadata> {
   // From 10 on with topic ids (Kafka 2.8).
@@ -74,13 +79,13 @@ export function requestMetadata(
         from.end()
         return { node, address: `${host.includes(':') ? `[${host}]` : host}:${port}` }
       })
-      from.string()
+      const cluster = from.string()
       const controller = from.int32()
       const found = from.array(() => {
         const error = from.int16()
         const name = from.text()
         const id = ids ? from.uuid() : null
-        from.boolean()
+        const internal = from.boolean()
         const leaders: number[] = []
         from.array(() => {
           from.int16()
@@ -93,14 +98,19 @@ export function requestMetadata(
         const may = ids ? from.int32() : NOT_SAID
         from.end()
         const operations = may === NOT_SAID ? null : may
-        return { error, name, id: id && !id.equals(NO_UUID) ? uuidText(id) : null, leaders, operations }
+        return { error, name, internal, id: id && !id.equals(NO_UUID) ? uuidText(id) : null, leaders, operations }
       })
-      return { brokers, controller, topics: found }
+      return { id: cluster, brokers, controller, topics: found }
     },
   )
 }
 
-function uuidText(bytes: Buffer): string {
+/** As Metadata tells it and Fetch takes it. */
+export function uuidBytes(text: string): Buffer {
+  return Buffer.from(text.replaceAll('-', ''), 'hex')
+}
+
+export function uuidText(bytes: Buffer): string {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 

@@ -16,6 +16,7 @@ import {
 import type { KafkaOptions } from './kafka-connection.js'
 import { KafkaCode, LEADER_BUSY, NOT_PERMITTED, refused } from './kafka-errors.js'
 import { KafkaNodes } from './kafka-nodes.js'
+import { PartitionsReader } from './kafka-partitions.js'
 import { findLeader, PartitionReader, type TailBatch } from './kafka-reader.js'
 import type { KafkaRecord } from './kafka-records.js'
 import { EARLIEST, LATEST, listOffset } from './kafka-requests.js'
@@ -33,9 +34,10 @@ export type { Compression } from './kafka-compression.js'
 export type { KafkaOptions, KafkaSasl, KafkaTls } from './kafka-connection.js'
 export { type Pack, PackWriter, packHeaders } from './kafka-pack.js'
 export { PackBuffers } from './kafka-pack-buffers.js'
+export { type PartitionBatch, type PartitionPlace, topicGone, topicRecreated } from './kafka-partitions.js'
 export { fits } from './kafka-prepare.js'
 export { KafkaProducer, type ProducerOptions } from './kafka-producer.js'
-export type { KafkaRecord, TailBatch }
+export type { KafkaRecord, PartitionsReader, TailBatch }
 
 const CREATE_TIMEOUT_MS = 30_000
 const INIT_PRODUCER_ID = 22
@@ -59,6 +61,17 @@ export class KafkaCluster {
   /** Throws `kafka.connection`, `kafka.tls`, `kafka.auth`, `kafka.version`. */
   static async connect(options: KafkaOptions, { signal }: Abortable): Promise<KafkaCluster> {
     return new KafkaCluster(await KafkaNodes.connect(options, { signal }))
+  }
+
+  /** The cluster's own name for itself, where it has one. */
+  get id(): string | null {
+    return this.nodes.clusterId
+  }
+
+  /** The names of all topics that this user may see, without Kafka's own. */
+  async topicNames({ signal }: Abortable): Promise<readonly string[]> {
+    const { topics } = await repeat('listing topics', this.#within(signal), () => this.nodes.metadata(null, { signal }))
+    return topics.filter(({ internal }) => !internal).map(({ name }) => name)
   }
 
   /** Null: does not exist. */
@@ -145,6 +158,12 @@ export class KafkaCluster {
     return this.#offset(topic, partition, LATEST, isolation === 'committed' ? 1 : 0, signal)
   }
 
+  /** The first record of this time (milliseconds since 1970) or later; null: there is none yet. */
+  async offsetAt(topic: string, partition: number, timestampMs: number, { signal }: Abortable): Promise<bigint | null> {
+    const offset = await this.#offset(topic, partition, BigInt(timestampMs), 0, signal)
+    return offset < 0n ? null : offset
+  }
+
   startOffset(topic: string, partition: number, { signal }: Abortable): Promise<bigint> {
     return this.#offset(topic, partition, EARLIEST, 0, signal)
   }
@@ -183,6 +202,11 @@ export class KafkaCluster {
   /** The same without end. */
   tail(topic: string, partition: number, from: bigint, options: Abortable): AsyncIterable<TailBatch> {
     return new PartitionReader(this.nodes, { topic, partition }).tail(from, options)
+  }
+
+  /** Many partitions at once, without end. */
+  reader(): PartitionsReader {
+    return new PartitionsReader(this.nodes)
   }
 
   /** Whether the brokers have transactions, with owners that can be told apart. */

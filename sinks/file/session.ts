@@ -29,6 +29,7 @@ interface Open {
 
 export class FileSession implements SinkSession {
   readonly checkpoint: string | null
+  #prepared = false
   readonly claim: string
   readonly #folder: Folder
   readonly #format: EventFormat
@@ -92,6 +93,8 @@ export class FileSession implements SinkSession {
 
   /** A first start must not append to what another run left behind. */
   async prepare(): Promise<void> {
+    if (this.#prepared) return
+    this.#prepared = true
     if (this.checkpoint !== null || (this.#closed.length === 0 && this.#previous === undefined)) return
     throw new TidemarkError('file.not_empty', {
       message: `folder ${this.#folder.path} holds rows of a pipeline that was dropped`,

@@ -2,9 +2,9 @@
 import type { Finding } from '../../core/define.js'
 import type { TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
+import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
 import { CHECKPOINT_TOPIC_CONFIG, CheckpointTopic } from './checkpoint-topic.js'
-import { kafkaOptions } from './connection.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
 import { topicsOf } from './topics.js'
@@ -18,7 +18,7 @@ export async function checkKafkaSink(
   settings: KafkaSettings,
   { signal, tables }: CheckContext,
 ): Promise<readonly Finding[]> {
-  const options = kafkaOptions(settings.options, settings.pipeline)
+  const options = kafkaOptions(settings.options, settings.pipeline, 'sink')
   const user = options.sasl !== undefined && 'username' in options.sasl ? options.sasl.username : null
   const cluster = await KafkaCluster.connect(options, { signal })
   try {

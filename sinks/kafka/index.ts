@@ -2,11 +2,11 @@
 import { defineSink } from '../../core/define.js'
 import type { Sink } from '../../core/sink.js'
 import { KafkaCluster, KafkaProducer } from '../../drivers/kafka.js'
+import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
-import { kafkaOptions } from './connection.js'
 import { type KafkaSinkOptions, kafkaSinkOptions } from './options.js'
 import { KafkaSession } from './session.js'
 import { type KafkaSettings, kafkaSettings } from './settings.js'
@@ -89,7 +89,7 @@ async function withTopic<T>(
   signal: AbortSignal,
   work: (topic: CheckpointTopic, cluster: KafkaCluster) => Promise<T>,
 ): Promise<T | null> {
-  const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline), { signal })
+  const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline, 'sink'), { signal })
   try {
     const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
     return (await topic.exists({ signal })) ? await work(topic, cluster) : null

@@ -2,8 +2,8 @@
 import { z } from 'zod'
 import { TidemarkError } from '../../core/errors.js'
 import { duration } from '../../core/options.js'
+import { connectionOptions } from '../../drivers/kafka-options.js'
 import { messageFormatFrom, messageFormatOptions } from '../message-format.js'
-import { connectionOptions } from './connection.js'
 import { PARTITION_STRATEGIES } from './partition.js'
 
 const TRANSACTION_TIMEOUT_MS_DEFAULT = 60_000

@@ -9,10 +9,10 @@ import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import type { Abortable } from '../../core/source.js'
 import { step } from '../../core/steps.js'
 import { KafkaCluster, KafkaProducer, type Pack } from '../../drivers/kafka.js'
+import { kafkaOptions } from '../../drivers/kafka-options.js'
 import type { MessageFormat } from '../formats/messages.js'
 import { BatchWriter } from './batch-writer.js'
 import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
-import { kafkaOptions } from './connection.js'
 import { restoreTransaction, savedTransaction } from './open-transaction.js'
 import type { KafkaSettings } from './settings.js'
 import { TopicTargets } from './targets.js'
@@ -68,7 +68,7 @@ export class KafkaSession implements SinkSession {
 
   static async open(settings: KafkaSettings, format: MessageFormat, context: SinkOpenContext): Promise<KafkaSession> {
     const { signal, lastClaim } = context
-    const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline), { signal })
+    const cluster = await KafkaCluster.connect(kafkaOptions(settings.options, settings.pipeline, 'sink'), { signal })
     const stop = () => void cluster.close().catch(() => {})
     return await stoppable(stop, signal, async () => {
       const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)

@@ -32,7 +32,7 @@ const DRIVERS: Readonly<Record<string, string>> = {
   mysql2: 'drivers/mysql',
 }
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  zod: ['config/', 'connectors/', 'sinks/', 'core/define.ts', 'core/options.ts'],
+  zod: ['config/', 'connectors/', 'sinks/', 'core/define.ts', 'core/options.ts', 'drivers/kafka-options.ts'],
   yaml: ['config/', 'cli/'],
   commander: ['cli/'],
   pino: ['cli/'],

@@ -134,6 +134,11 @@ export class TestKafka {
     await this.#judge.ask({ do: 'lead', bootstrap: this.bootstrap, topic, partition, replicas })
   }
 
+  /** Takes records away at the beginning of a log, as retention does. */
+  async deleteRecords(topic: string, partition: number, before: number): Promise<void> {
+    await this.#judge.ask({ do: 'trim', bootstrap: this.bootstrap, topic, partition, before })
+  }
+
   async addPartitions(topic: string, partitions: number): Promise<void> {
     await this.#judge.ask({ do: 'grow', bootstrap: this.bootstrap, topic, partitions })
   }

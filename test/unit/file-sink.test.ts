@@ -64,6 +64,20 @@ t.test('S1 S2 S9 only what was committed counts, and the checkpoint comes back e
   t.same(await committed(path), [1, 2, 3])
 })
 
+t.test('a first run may be prepared again for a table that came up in its log', async (t) => {
+  const path = folder(t)
+  const session = await open(path, 10)
+  const options = { first: new Set<typeof schema.id>(), source: { identity: {}, tables: [] }, signal }
+  await session.prepare([schema], options)
+  await session.write([batch(1), batch(2)], { signal })
+  await session.commit('one', { signal })
+  await session.prepare([schema], options)
+  await session.write([batch(3)], { signal })
+  await session.commit('two', { signal })
+  await session.close()
+  t.same(await committed(path), [1, 2, 3])
+})
+
 t.test('S2 bytes behind the committed ones are not read', async (t) => {
   const path = folder(t)
   const owner = await open(path)

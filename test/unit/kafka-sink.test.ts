@@ -1,7 +1,7 @@
 /** The parts of the kafka sink that need no broker: partitions, topics, options. */
 import t from 'tap'
 import { type TableSchema, tableId } from '../../core/model.js'
-import { kafkaOptions, parseBroker } from '../../sinks/kafka/connection.js'
+import { kafkaOptions, parseBroker } from '../../drivers/kafka-options.js'
 import { kafkaSinkOptions } from '../../sinks/kafka/options.js'
 import { createPartitioner, murmur2 } from '../../sinks/kafka/partition.js'
 import { kafkaSettings } from '../../sinks/kafka/settings.js'
@@ -80,12 +80,14 @@ t.test('options of other clients', async (t) => {
       'org.apache.kafka.common.security.scram.ScramLoginModule required username="me" password="p\\"w d";',
     'sink.delivery-guarantee': 'at-least-once',
   })
-  const options = kafkaOptions(given, 'shop')
+  const options = kafkaOptions(given, 'shop', 'sink')
   t.same(options.brokers, ['a:1', 'b:2'])
   t.same(options.sasl, { mechanism: 'scram-sha-512', username: 'me', password: 'p"w d' })
   t.match(options, { clientId: 'tidemark-shop', tls: { rejectUnauthorized: true, verifyName: true } })
   t.equal(kafkaSettings(given, 'shop').exactlyOnce, false)
-  t.throws(() => kafkaOptions({ ...given, 'properties.sasl.jaas.config': undefined }, 'shop'), { code: 'kafka.auth' })
+  t.throws(() => kafkaOptions({ ...given, 'properties.sasl.jaas.config': undefined }, 'shop', 'sink'), {
+    code: 'kafka.auth',
+  })
 })
 
 t.test('defaults', async (t) => {

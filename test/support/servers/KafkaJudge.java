@@ -25,6 +25,7 @@ import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.ScramCredentialInfo;
 import org.apache.kafka.clients.admin.ScramMechanism;
 import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
@@ -96,6 +97,9 @@ public class KafkaJudge {
           found.add(topic);
       }
       case "delete" -> admin(bootstrap).deleteTopics(List.of(command.get("topic").asText())).all().get();
+      case "trim" -> admin(bootstrap).deleteRecords(Map.of(
+          new TopicPartition(command.get("topic").asText(), command.get("partition").asInt()),
+          RecordsToDelete.beforeOffset(command.get("before").asLong()))).all().get();
       case "scram" -> admin(bootstrap).alterUserScramCredentials(List.of(new UserScramCredentialUpsertion(
           command.get("user").asText(),
           new ScramCredentialInfo(ScramMechanism.fromMechanismName(command.get("mechanism").asText()), 4096),

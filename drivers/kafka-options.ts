@@ -1,11 +1,11 @@
 /**
  * How to reach a Kafka cluster, under the names of Kafka's own clients (`properties.*`), so that files written for Flink
- * or for the Java client keep working.
+ * or for the Java client keep working. The source and the sink share them.
  */
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import { TidemarkError } from '../../core/errors.js'
-import type { KafkaOptions } from '../../drivers/kafka.js'
+import { TidemarkError } from '../core/errors.js'
+import type { KafkaOptions } from './kafka-connection.js'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS_DEFAULT = 30_000
@@ -65,6 +65,7 @@ export const connectionOptions = {
 
 const shape = z.strictObject(connectionOptions)
 export type ConnectionOptions = z.output<typeof shape>
+type Block = 'source' | 'sink'
 
 /** `host:port`, with or without the listener that Java's clients accept in front; null when it is neither. */
 export function parseBroker(value: string): string | null {
@@ -72,24 +73,25 @@ export function parseBroker(value: string): string | null {
   return match && Number(match[2]) <= 65_535 ? match[1]! : null
 }
 
-export function kafkaOptions(options: ConnectionOptions, pipeline: string): KafkaOptions {
+/** `at`: the block whose options these are. */
+export function kafkaOptions(options: ConnectionOptions, pipeline: string, at: Block): KafkaOptions {
   const protocol = options['properties.security.protocol']
   const rack = options['properties.client.rack']
   return {
     brokers: options['properties.bootstrap.servers'].split(',').map((part) => parseBroker(part)!),
     clientId: options['properties.client.id'] ?? `tidemark-${pipeline}`,
     ...(rack === undefined ? {} : { rack }),
-    tls: protocol === 'SSL' || protocol === 'SASL_SSL' ? tls(options) : false,
-    ...(protocol.startsWith('SASL') ? { sasl: sasl(options) } : {}),
+    tls: protocol === 'SSL' || protocol === 'SASL_SSL' ? tls(options, at) : false,
+    ...(protocol.startsWith('SASL') ? { sasl: sasl(options, at) } : {}),
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     requestTimeoutMs: options['properties.request.timeout.ms'],
     retryMs: options['properties.delivery.timeout.ms'],
   }
 }
 
-function tls(options: ConnectionOptions): Exclude<KafkaOptions['tls'], false | undefined> {
-  const ca = pem(options, 'properties.ssl.truststore.certificates', 'properties.ssl.truststore.location')
-  const store = pem(options, 'properties.ssl.keystore.certificate.chain', 'properties.ssl.keystore.location')
+function tls(options: ConnectionOptions, at: Block): Exclude<KafkaOptions['tls'], false | undefined> {
+  const ca = pem(options, 'properties.ssl.truststore.certificates', 'properties.ssl.truststore.location', at)
+  const store = pem(options, 'properties.ssl.keystore.certificate.chain', 'properties.ssl.keystore.location', at)
   // A PEM store has certificate and key in one file.
   const key = options['properties.ssl.keystore.key'] ?? store
   const passphrase = options['properties.ssl.key.password']
@@ -108,7 +110,7 @@ function tls(options: ConnectionOptions): Exclude<KafkaOptions['tls'], false | u
 type TextOption = 'properties.ssl.truststore.certificates' | 'properties.ssl.keystore.certificate.chain'
 type FileOption = 'properties.ssl.truststore.location' | 'properties.ssl.keystore.location'
 
-function pem(options: ConnectionOptions, inline: TextOption, file: FileOption): string | undefined {
+function pem(options: ConnectionOptions, inline: TextOption, file: FileOption, at: Block): string | undefined {
   const path = options[file]
   if (options[inline] !== undefined || path === undefined) return options[inline]
   let bytes: Buffer
@@ -118,7 +120,7 @@ function pem(options: ConnectionOptions, inline: TextOption, file: FileOption): 
     throw new TidemarkError('kafka.tls_options', {
       message: `${path} cannot be read (${(cause as NodeJS.ErrnoException).code})`,
       fix: 'Check the path and its permissions.',
-      at: `sink.${file}`,
+      at: `${at}.${file}`,
       cause,
     })
   }
@@ -126,28 +128,28 @@ function pem(options: ConnectionOptions, inline: TextOption, file: FileOption): 
   throw new TidemarkError('kafka.tls_options', {
     message: `${path} holds no PEM text; Java key stores cannot be read`,
     fix: `Convert it: keytool -importkeystore -srckeystore ${path} -destkeystore store.p12 -deststoretype PKCS12 && openssl pkcs12 -in store.p12 -nodes -out store.pem`,
-    at: `sink.${file}`,
+    at: `${at}.${file}`,
   })
 }
 
 type Sasl = NonNullable<KafkaOptions['sasl']>
 
-function sasl(options: ConnectionOptions): Sasl {
+function sasl(options: ConnectionOptions, at: Block): Sasl {
   const mechanism = options['properties.sasl.mechanism']
   if (mechanism === undefined) {
     throw new TidemarkError('kafka.auth', {
       message: `${options['properties.security.protocol']} needs a SASL mechanism`,
       fix: 'Give properties.sasl.mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.',
-      at: 'sink.properties.sasl.mechanism',
+      at: `${at}.properties.sasl.mechanism`,
     })
   }
-  if (mechanism === 'OAUTHBEARER') return { mechanism: 'oauthbearer', token: tokenOf(options) }
+  if (mechanism === 'OAUTHBEARER') return { mechanism: 'oauthbearer', token: tokenOf(options, at) }
   const login = loginOf(options)
   if (login === null) {
     throw new TidemarkError('kafka.auth', {
       message: `SASL ${mechanism} needs a user and a password`,
       fix: 'Give `username` and `password`, or properties.sasl.jaas.config.',
-      at: 'sink.username',
+      at: `${at}.username`,
     })
   }
   return { mechanism: mechanism.toLowerCase() as 'plain' | 'scram-sha-256' | 'scram-sha-512', ...login }
@@ -167,13 +169,13 @@ function jaasText(match: RegExpExecArray): string {
   return match[1] === undefined ? (match[2] ?? match[3] ?? '') : match[1].replace(/\\(.)/g, '$1')
 }
 
-function tokenOf(options: ConnectionOptions): () => Promise<string> {
+function tokenOf(options: ConnectionOptions, at: Block): () => Promise<string> {
   const { 'oauth.token': token, 'oauth.token.file': file } = options
   if (token === undefined && file === undefined) {
     throw new TidemarkError('kafka.auth', {
       message: 'OAUTHBEARER needs a token',
       fix: 'Give oauth.token or oauth.token.file.',
-      at: 'sink.oauth.token.file',
+      at: `${at}.oauth.token.file`,
     })
   }
   return async () => token ?? readFileSync(file!, 'utf8').trim()
