@@ -9,10 +9,11 @@ import { loadTable, saveTables } from './checkpoint.js'
 import type { Cut } from './cut.js'
 import { assert } from './errors.js'
 import type { Bound } from './key.js'
-import type { Change, ChangeBatch, Origin, Position, TableId, TableSchema } from './model.js'
+import type { BatchMarks, Change, ChangeBatch, Origin, Position, TableId, TableSchema } from './model.js'
 import { rowCount, snapshotBatch } from './packed-rows.js'
 import { newRange } from './range.js'
 import { complete, keyMoved } from './row-change.js'
+import { SnapshotMarks, TableMarks } from './snapshot-marks.js'
 import type { ChunkRows, LogBatch, LogItem, SourceTable } from './source.js'
 import { type Emitter, TableMerge } from './table-merge.js'
 
@@ -26,6 +27,8 @@ export interface MergerOptions {
   /** False: existing rows are not read (`latest-offset`). */
   readonly snapshot: boolean
   readonly completesMoves: boolean
+  /** Whether snapshot batches say which rows are the first and the last. */
+  readonly marks?: boolean
   readonly emit: (batch: ChangeBatch) => void
 }
 
@@ -44,6 +47,7 @@ export class Merger {
   readonly #emitter: Emitter
   #group: { schema: TableSchema; origin: Origin; changes: Change[]; bytes: number } | null = null
   #unresolved = new Set<Cut>()
+  readonly #marks: SnapshotMarks | null
 
   constructor(options: MergerOptions) {
     this.#emit = options.emit
@@ -51,17 +55,21 @@ export class Merger {
     this.ordinal = BigInt(options.state?.ordinal ?? 0)
     this.#emitter = {
       change: (s, o, c, b) => this.#change(s, o, c, b),
-      rows: (chunk, origin) => this.#rows(chunk, origin),
+      rows: (chunk, origin, marks) => this.#rows(chunk, origin, marks),
     }
     const traits = { completesMoves: options.completesMoves, readUnsent: !options.snapshot }
+    const all = options.marks ? new SnapshotMarks() : null
+    this.#marks = all
     for (const table of options.tables) {
       const saved = options.state?.tables[table.schema.id]
-      const merge = new TableMerge(table, [], this.#emitter, traits)
+      const marks = all && new TableMarks(all, options.snapshot ? 'none' : 'over')
+      const merge = new TableMerge(table, [], this.#emitter, { ...traits, marks })
       if (saved !== undefined) loadTable(merge, saved, options.state!)
       else merge.ranges = [newRange(null, null, options.snapshot ? 'waiting' : 'finished')]
       merge.added ||= options.added.has(table.schema.id)
       this.tables.set(table.schema.id, merge)
     }
+    all?.begin([...this.tables.values()], options.state?.marks)
     for (const { ranges } of this.tables.values()) for (const { cut } of ranges) if (cut) this.#unresolved.add(cut)
   }
 
@@ -156,14 +164,15 @@ export class Merger {
    * Says exactly how far the batches emitted so far got (1.10 c). May emit held events of ranges whose rows left.
    * The caller delivers the state behind everything emitted before.
    */
-  checkpoint(): Pick<CheckpointState, 'position' | 'ordinal' | 'cuts' | 'tables'> {
+  checkpoint(): Pick<CheckpointState, 'position' | 'ordinal' | 'cuts' | 'marks' | 'tables'> {
     assert(this.divisible, 'a checkpoint was taken inside the rows of a keyless table')
     for (const table of this.tables.values()) {
       table.settle()
       for (const { cut, state } of table.ranges) if (cut && state === 'finished') this.#track(cut)
     }
     this.#flush()
-    return { position: this.position, ordinal: `${this.ordinal}`, ...saveTables(this.tables.values()) }
+    const marks = this.#marks && { marks: this.#marks.state }
+    return { position: this.position, ordinal: `${this.ordinal}`, ...marks, ...saveTables(this.tables.values()) }
   }
 
   // ---- log items
@@ -198,6 +207,8 @@ export class Merger {
     for (const schema of item.schemas) {
       const table = this.tables.get(schema.id)
       if (table === undefined) continue
+      // What is held back was read before the truncate, so it leaves before it or not at all.
+      if (table.last !== null && table.complete) table.letGo('table')
       this.#flush()
       this.#emit({ kind: 'truncate', schema, origin: { kind: 'log', txn: item.txn }, at: item.at, bytes: 0 })
       table.truncate(item.txn)
@@ -222,9 +233,9 @@ export class Merger {
     group.bytes += bytes
   }
 
-  #rows(chunk: ChunkRows, origin: Origin): void {
+  #rows(chunk: ChunkRows, origin: Origin, marks: BatchMarks | undefined): void {
     this.#flush()
-    if (rowCount(chunk) > 0) this.#emit(snapshotBatch(chunk, origin))
+    if (rowCount(chunk) > 0) this.#emit(snapshotBatch(chunk, origin, marks))
   }
 
   #flush(): void {
@@ -243,6 +254,7 @@ export class Merger {
   #passCuts(): boolean {
     let changed = false
     for (const table of this.tables.values()) if (!table.pure && table.passed(this.ordinal)) changed = true
+    if (this.#marks?.advance()) changed = true
     this.#flush()
     for (const cut of this.#unresolved) if (cut.resolvedAfter <= this.ordinal) this.#unresolved.delete(cut)
     return changed

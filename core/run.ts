@@ -252,6 +252,7 @@ export class PipelineRun {
       position,
       snapshot,
       completesMoves: this.#sink.completesMoves,
+      marks: this.#sink.marksSnapshot ?? false,
       emit: (batch) => void this.#out.push({ batch }, batch.bytes),
     })
     this.#scheduler = new SnapshotScheduler({

@@ -22,6 +22,8 @@ export interface SinkTraits {
   readonly commitBytesMax?: number
   /** What lies before a truncate is committed first where it can be: the target keeps no order between the two. */
   readonly commitsBeforeTruncate?: boolean
+  /** Snapshot batches say which rows are the first and the last (`marks`), for which the last row of each table waits. */
+  readonly marksSnapshot?: boolean
   /** A source transaction that takes longer to write than this is committed in parts: the target ends what stays open. */
   readonly commitMsMax?: number
 }

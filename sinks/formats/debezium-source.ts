@@ -1,9 +1,8 @@
 /** What follows the rows in Debezium's envelope: `source`, `transaction`, the operation and the times. */
-import type { Change, Origin, TableSchema } from '../../core/model.js'
+import type { Change, Origin, SnapshotMark, TableSchema } from '../../core/model.js'
 import type { ByteWriter } from './byte-writer.js'
 import { floorMs } from './calendar.js'
 import { putUnsigned } from './calendar-bytes.js'
-import type { SnapshotMark } from './format.js'
 
 export interface SourceOptions {
   readonly logicalName: string

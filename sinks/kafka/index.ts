@@ -2,6 +2,7 @@
 import { defineSink } from '../../core/define.js'
 import type { Sink } from '../../core/sink.js'
 import { KafkaCluster, KafkaProducer } from '../../drivers/kafka.js'
+import { saysSnapshot } from '../formats/message-options.js'
 import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
@@ -31,6 +32,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       completesMoves: false,
       commitBytesMax: TRANSACTION_BYTES_MAX,
       commitsBeforeTruncate: true,
+      marksSnapshot: saysSnapshot(messageFormatFrom(options, { logicalName: '' })),
       ...(settings.exactlyOnce
         ? { commitMsMax: settings.transactionTimeoutMs * TRANSACTION_TIME_PART }
         : { unfenced: true }),

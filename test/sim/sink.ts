@@ -6,6 +6,7 @@
 import { TidemarkError } from '../../core/errors.js'
 import type { Change, ChangeBatch, Row, TableSchema } from '../../core/model.js'
 import type { Sink, SinkOpenContext, SinkSession } from '../../core/sink.js'
+import type { MarksJudge } from './marks.js'
 import type { Ops } from './ops.js'
 import type { SimProcess } from './process.js'
 import { addedValue, COLUMNS, tableNumber, widthOf } from './rows.js'
@@ -22,10 +23,13 @@ export class SinkStore {
   checkpoint: string | null = null
   epoch = 0
   commits = 0
+  /** null: the sink does not ask which rows are the first and the last. */
+  readonly marks: MarksJudge | null
   readonly #server: Server
   readonly #completes: boolean
 
-  constructor(server: Server, completes: boolean) {
+  constructor(server: Server, completes: boolean, marks: MarksJudge | null) {
+    this.marks = marks
     this.#server = server
     this.#completes = completes
   }
@@ -128,7 +132,11 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
     const commit = (checkpoint: string) => {
       if (store.epoch !== epoch) throw fenced()
       try {
-        for (const batch of written) store.apply(batch)
+        for (const batch of written) {
+          store.apply(batch)
+          store.marks?.apply(batch, epoch)
+        }
+        store.marks?.committed(checkpoint, epoch)
       } catch (error) {
         violated(error as Error)
       }
@@ -154,5 +162,6 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
       async close() {},
     }
   }
-  return { connector: 'sim', guarantee: 'exactly-once', completesMoves: completes, open }
+  const marksSnapshot = store.marks !== null
+  return { connector: 'sim', guarantee: 'exactly-once', completesMoves: completes, marksSnapshot, open }
 }
