@@ -202,13 +202,23 @@ export class Merger {
     return false
   }
 
+  /** Call before a batch with truncates: 1.10 l, what is held back was read before, so it leaves before them or not at all. */
+  beforeTruncate(batch: LogBatch): void {
+    for (const item of batch.items) {
+      if (item.kind !== 'truncate') continue
+      for (const { id } of item.schemas) {
+        const table = this.tables.get(id)
+        if (table?.last && table.complete) table.letGo('table')
+      }
+    }
+    this.#flush()
+  }
+
   /** 1.10 f: leaves once for the whole table, whatever its ranges do. */
   #truncate(item: LogItem & { kind: 'truncate' }): void {
     for (const schema of item.schemas) {
       const table = this.tables.get(schema.id)
       if (table === undefined) continue
-      // What is held back was read before the truncate, so it leaves before it or not at all.
-      if (table.last !== null && table.complete) table.letGo('table')
       this.#flush()
       this.#emit({ kind: 'truncate', schema, origin: { kind: 'log', txn: item.txn }, at: item.at, bytes: 0 })
       table.truncate(item.txn)

@@ -20,8 +20,11 @@ export interface SinkTraits {
   readonly startsUnrecorded?: boolean
   /** Commit at the latest after this many bytes of batches; absent: only time and idleness count. */
   readonly commitBytesMax?: number
-  /** What lies before a truncate is committed first where it can be: the target keeps no order between the two. */
-  readonly commitsBeforeTruncate?: boolean
+  /**
+   * A truncate is committed by itself, behind everything before it and before everything after it, also inside a source
+   * transaction: the target keeps no order between it and rows.
+   */
+  readonly commitsTruncateAlone?: boolean
   /** Snapshot batches say which rows are the first and the last (`marks`), for which the last row of each table waits. */
   readonly marksSnapshot?: boolean
   /** A source transaction that takes longer to write than this is committed in parts: the target ends what stays open. */

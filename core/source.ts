@@ -37,7 +37,7 @@ export interface SavedPlace {
   readonly shown: bigint
 }
 
-/** A piece of the log. Items are in log order; a batch may end inside a transaction. */
+/** A piece of the log. Items are in log order; a batch may end inside a transaction. A truncate is alone in its batch. */
 export interface LogBatch {
   readonly items: readonly LogItem[]
   /** Where a reader that has delivered exactly this much resumes. */

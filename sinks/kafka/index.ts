@@ -31,7 +31,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       guarantee: settings.exactlyOnce ? 'exactly-once' : 'at-least-once',
       completesMoves: false,
       commitBytesMax: TRANSACTION_BYTES_MAX,
-      commitsBeforeTruncate: true,
+      commitsTruncateAlone: true,
       marksSnapshot: saysSnapshot(messageFormatFrom(options, { logicalName: '' })),
       ...(settings.exactlyOnce
         ? { commitMsMax: settings.transactionTimeoutMs * TRANSACTION_TIME_PART }

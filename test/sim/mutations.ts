@@ -363,6 +363,22 @@ export const MUTATIONS: readonly Mutation[] = [
     profile: 'heavy windows',
   },
   {
+    rule: '1.10 f',
+    what: 'a truncate is committed with what lies before it',
+    file: 'core/run.ts',
+    find: 'else if (alone && !this.#apart())',
+    replace: 'else if (false)',
+    profile: 'truncates',
+  },
+  {
+    rule: '1.10 f',
+    what: 'a truncate inside a transaction is committed with the rest of it',
+    file: 'core/run.ts',
+    find: 'if (this.#cutting) return true',
+    replace: '',
+    profile: 'truncates',
+  },
+  {
     rule: '1.10 l',
     what: 'a restart gives the first mark of a table again',
     file: 'core/checkpoint.ts',

@@ -111,12 +111,14 @@ export class SinkStore {
 export interface SinkOptions {
   readonly completes: boolean
   readonly violated: (error: Error) => void
+  /** A truncate must be the only thing that its commit brings. */
+  readonly truncatesAlone: boolean
   /** Called right after a commit with how far the one before reached into its transaction. */
   readonly committed: (before: number) => void
 }
 
 export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options: SinkOptions): Sink {
-  const { completes, violated, committed } = options
+  const { completes, violated, committed, truncatesAlone } = options
   const fenced = () => {
     // The first may go unheard where the source failed too; then the next attempt is told at its start.
     if (++process.fenced > 2) violated(new Error('a process goes on although it was fenced'))
@@ -132,6 +134,8 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
     const commit = (checkpoint: string) => {
       if (store.epoch !== epoch) throw fenced()
       try {
+        if (truncatesAlone && written.length > 1 && written.some(({ kind }) => kind === 'truncate'))
+          throw new Error(`a truncate is committed with ${written.length - 1} other batches`)
         for (const batch of written) {
           store.apply(batch)
           store.marks?.apply(batch, epoch)
@@ -163,5 +167,6 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
     }
   }
   const marksSnapshot = store.marks !== null
-  return { connector: 'sim', guarantee: 'exactly-once', completesMoves: completes, marksSnapshot, open }
+  const traits = { completesMoves: completes, marksSnapshot, commitsTruncateAlone: truncatesAlone }
+  return { connector: 'sim', guarantee: 'exactly-once', ...traits, open }
 }
