@@ -27,6 +27,7 @@ export interface MergerOptions {
   /** False: existing rows are not read (`latest-offset`). */
   readonly snapshot: boolean
   readonly completesMoves: boolean
+  readonly keepsMoves?: boolean
   /** Whether snapshot batches say which rows are the first and the last. */
   readonly marks?: boolean
   readonly emit: (batch: ChangeBatch) => void
@@ -57,7 +58,8 @@ export class Merger {
       change: (s, o, c, b) => this.#change(s, o, c, b),
       rows: (chunk, origin, marks) => this.#rows(chunk, origin, marks),
     }
-    const traits = { completesMoves: options.completesMoves, readUnsent: !options.snapshot }
+    const { completesMoves, keepsMoves = false } = options
+    const traits = { completesMoves, keepsMoves, readUnsent: !options.snapshot }
     const all = options.marks ? new SnapshotMarks() : null
     this.#marks = all
     for (const table of options.tables) {

@@ -4,6 +4,7 @@
  * and one version of its schema.
  */
 
+import type { BinlogSnapshot, BinlogTransaction } from './binlog-place.js'
 import type { PackedRows } from './packed-rows.js'
 
 declare const brand: unique symbol
@@ -143,11 +144,19 @@ export interface TxnRef {
   readonly xid?: bigint
   /** `uuid[:tag]` and number, or `domain-server` and sequence. */
   readonly gtid?: { readonly source: string; readonly number: bigint }
+  /** For envelopes only. */
+  readonly binlog?: BinlogTransaction
 }
 
 /** Where a batch comes from. A snapshot batch carries the time and place of its chunk's cut. */
 export type Origin =
-  | { readonly kind: 'snapshot'; readonly tsUs: bigint; readonly at: bigint; readonly xid: bigint }
+  | {
+      readonly kind: 'snapshot'
+      readonly tsUs: bigint
+      readonly at: bigint
+      readonly xid: bigint
+      readonly binlog?: BinlogSnapshot
+    }
   | { readonly kind: 'log'; readonly txn: TxnRef }
 
 /** A row's place in its snapshot, or in that of its table, by the order in which rows leave; incremental: read after that was over. */

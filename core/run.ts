@@ -256,6 +256,7 @@ export class PipelineRun {
       position,
       snapshot,
       completesMoves: this.#sink.completesMoves,
+      keepsMoves: this.#sink.keepsMoves ?? false,
       marks: this.#sink.marksSnapshot ?? false,
       emit: (batch) => void this.#out.push({ batch }, batch.bytes),
     })

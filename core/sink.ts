@@ -14,6 +14,8 @@ export interface SinkTraits {
   readonly guarantee: 'exactly-once' | 'at-least-once' | 'none'
   /** True: the sink updates rows in place, so it can keep the unsent values of a row whose key moves (1.10 g). */
   readonly completesMoves: boolean
+  /** A whole row whose key changes arrives as one update where the copy allows it, not as a delete and an insert. */
+  readonly keepsMoves?: boolean
   /** True: open() does not keep an older owner from going on, so nothing that one holds in the source is taken from it. */
   readonly unfenced?: boolean
   /** True: a start that dies before its first rows leaves nothing behind here, so that what it left in the source is taken over. */

@@ -48,6 +48,8 @@ export class TableMerge {
   readonly #emit: Emitter
   /** Sinks that cannot complete a row from their own old one need it read (1.10 g). */
   readonly #completesMoves: boolean
+  /** Sinks that want to see that a key changed. */
+  readonly #keepsMoves: boolean
   /** In latest-offset mode the sink may lack the old row even when it could complete from it. */
   readonly #readUnsent: boolean
 
@@ -55,12 +57,13 @@ export class TableMerge {
     table: SourceTable,
     ranges: Range[],
     emit: Emitter,
-    options: { completesMoves: boolean; readUnsent: boolean; marks: TableMarks | null },
+    options: { completesMoves: boolean; keepsMoves: boolean; readUnsent: boolean; marks: TableMarks | null },
   ) {
     this.table = table
     this.ranges = ranges
     this.#emit = emit
     this.#completesMoves = options.completesMoves
+    this.#keepsMoves = options.keepsMoves
     this.#readUnsent = options.readUnsent
     this.marks = options.marks
   }
@@ -131,12 +134,10 @@ export class TableMerge {
     const before = change.before!
     const after = change.after!
     const from = this.find(keyOf(schema, before))
-    if (!complete(after)) {
-      const to = this.find(keyOf(schema, after))
-      // 1.10 g: the only copy of an unsent value is the sink's old row, so the sink moves the row itself.
-      if (this.#completesMoves && !this.#readUnsent && passes(from, txn) && passes(to, txn)) {
-        return this.#leave(schema, txn, change, bytes)
-      }
+    // 1.10 g: the only copy of an unsent value is the sink's old row, so the sink moves the row itself.
+    const whole = complete(after) ? this.#keepsMoves : this.#completesMoves && !this.#readUnsent
+    if (whole && passes(from, txn) && passes(this.find(keyOf(schema, after)), txn)) {
+      return this.#leave(schema, txn, change, bytes)
     }
     this.#part(from, txn, schema, { op: 'd', before: keyOnly(schema, before), after: null, at: change.at }, bytes)
     const insert: Change = { op: 'c', before: null, after, at: change.at }
@@ -296,7 +297,8 @@ export class TableMerge {
     if (range === null) return 'gone'
     for (const txn of range.remembered.values()) if (!chunk.cut.covers(txn)) return 'retry'
     range.cut = chunk.cut
-    range.origin = { kind: 'snapshot', tsUs: chunk.tsUs, at: chunk.at, xid: chunk.xid }
+    const { tsUs, at, xid, binlog } = chunk
+    range.origin = { kind: 'snapshot', tsUs, at, xid, ...(binlog && { binlog }) }
     range.window = chunk.window ? new Window() : null
     return 'ok'
   }

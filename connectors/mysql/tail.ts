@@ -3,6 +3,7 @@
  * before it held; what waits for the consumer is bounded in bytes, and the socket is paused behind it (I8); nothing is decoded
  * while a definition is being looked up.
  */
+import { binlogAt } from '../../core/binlog-place.js'
 import { Channel } from '../../core/channel.js'
 import { TidemarkError, toError } from '../../core/errors.js'
 import type { Change, Position, TableSchema, TxnRef } from '../../core/model.js'
@@ -208,7 +209,7 @@ export class MysqlTail implements LogSink {
     if (truncated.length === 0 || transaction === null) return
     // It is alone in its batch, which ends once its transaction does: see #receive.
     if (this.#items.length > 0 || this.#open !== null) this.#close()
-    this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas: truncated, at })
+    this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas: truncated, at: binlogAt(at, 0) })
     this.#truncated = true
   }
 

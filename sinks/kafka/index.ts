@@ -30,6 +30,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       connector: 'kafka',
       guarantee: settings.exactlyOnce ? 'exactly-once' : 'at-least-once',
       completesMoves: false,
+      keepsMoves: true,
       commitBytesMax: TRANSACTION_BYTES_MAX,
       commitsTruncateAlone: true,
       marksSnapshot: saysSnapshot(messageFormatFrom(options, { logicalName: '' })),

@@ -167,6 +167,11 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
     }
   }
   const marksSnapshot = store.marks !== null
-  const traits = { completesMoves: completes, marksSnapshot, commitsTruncateAlone: truncatesAlone }
+  const traits = {
+    completesMoves: completes,
+    keepsMoves: truncatesAlone,
+    marksSnapshot,
+    commitsTruncateAlone: truncatesAlone,
+  }
   return { connector: 'sim', guarantee: 'exactly-once', ...traits, open }
 }

@@ -1,4 +1,4 @@
-/** A truncate in the middle of a transaction is a Kafka transaction of its own: each leaves a marker in the log, a gap in the offsets. */
+/** What a Kafka sink makes of statements that no single row event says: truncates, alone in a Kafka transaction (its marker is a gap in the offsets), and changed keys. */
 import t from 'tap'
 import { sharedKafka } from '../support/kafka.js'
 import { kafkaPipeline } from '../support/kafka-sink.js'
@@ -56,3 +56,34 @@ for (const kills of [0, 4]) {
     ])
   })
 }
+
+t.test('a changed key names the other one in a header', async (t) => {
+  const source = await createDatabase(t)
+  await source.query('CREATE TABLE w (id int PRIMARY KEY, v text)')
+  await source.query("INSERT INTO w VALUES (1, 'a')")
+  const pipeline = kafkaPipeline(t, {
+    source,
+    kafka,
+    name: source.name,
+    tables: 'public.w',
+    sink: { topic: source.name },
+  })
+  const run = async () => {
+    const { code, stderr } = await runTidemark(t, ['sync', pipeline.file, '--until-caught-up'])
+    t.equal(code, 0, stderr)
+  }
+  await run()
+  await source.query('UPDATE w SET id = 2')
+  await run()
+  const records = await kafka.read(source.name)
+  const seen = records.map(({ key, value, headers }) => {
+    const op = value === null ? 'tombstone' : (JSON.parse(value.toString()) as { op: string }).op
+    const moved = headers.filter(([name]) => /key$/.test(name)).map(([name, other]) => `${name} ${other}`)
+    return [key!.toString(), op, ...moved]
+  })
+  t.same(seen.filter(([, op]) => op !== 'r').sort(), [
+    ['{"id":1}', 'd', '__debezium.newkey {"id":2}'],
+    ['{"id":1}', 'tombstone', '__debezium.newkey {"id":2}'],
+    ['{"id":2}', 'c', '__debezium.oldkey {"id":1}'],
+  ])
+})
