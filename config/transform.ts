@@ -148,9 +148,9 @@ class TableTransform implements FileTransform {
       schema,
       batch(batch) {
         if (batch.kind === 'truncate' || rows === null) return renamedBatch(batch, schema)
-        const { kind, origin, changes } = batch
+        const { kind, origin, changes, marks } = batch
         const bytes = batch.bytes + changes.length * extraBytes
-        return { kind, schema, origin, changes: changes.map(rows), bytes }
+        return { kind, schema, origin, changes: changes.map(rows), bytes, ...(marks && { marks }) }
       },
     }
   }

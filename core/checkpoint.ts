@@ -8,6 +8,7 @@ import { TidemarkError } from './errors.js'
 import type { Bound } from './key.js'
 import type { Position, TableId, TxnRef, Value } from './model.js'
 import { newRange, type Range } from './range.js'
+import type { MarkState } from './snapshot-marks.js'
 import type { SavedPlace, SourceIdentity } from './source.js'
 import type { TableMerge } from './table-merge.js'
 
@@ -35,6 +36,8 @@ export interface SavedTable {
   readonly started: boolean
   /** 1.10 j: no cut of the table is in a checkpoint yet. */
   readonly added?: true
+  /** Which marks its rows were given; absent where the sink never asked. */
+  readonly marks?: MarkState
   /** What the source said of the table, see Source.tag. */
   readonly tag?: string
   readonly ranges: readonly SavedRange[]
@@ -50,6 +53,8 @@ export interface CheckpointState {
   readonly position: Position
   readonly ordinal: string
   readonly cuts: readonly CutData[]
+  /** The same as a table's, of the whole snapshot. */
+  readonly marks?: MarkState
   readonly tables: Readonly<Record<string, SavedTable>>
 }
 
@@ -112,13 +117,17 @@ export function saveTables(tables: Iterable<TableMerge>): Pick<CheckpointState, 
       key: keyNames(table),
       started: table.started,
       ...(table.added && !table.ranges.some((r) => r.state === 'finished') ? { added: true as const } : {}),
+      ...(table.marks === null ? {} : { marks: table.marks.state }),
       ranges: joinWaiting(table.ranges.map((range) => saveRange(range, indexOf))),
     }
   }
   return { cuts, tables: saved }
 }
 
-/** What an open range knows is what a waiting one remembers (1.10 b, c): held events are dropped by a restart. */
+/**
+ * What an open range knows is what a waiting one remembers (1.10 b, c): held events are dropped by a restart, and so is a
+ * row that is kept.
+ */
 function saveRange(range: Range, indexOf: (cut: Cut) => number): SavedRange {
   const hi = saveBound(range.hi)
   if (range.state === 'finished') {
@@ -159,6 +168,8 @@ export function loadTable(table: TableMerge, saved: SavedTable, state: Checkpoin
   let lo: Bound | null = null
   table.started = saved.started
   table.added = saved.added ?? false
+  // Without marks in the checkpoint, what left cannot be called the first any more.
+  if (table.marks !== null) table.marks.state = saved.marks ?? (saved.started ? 'begun' : 'none')
   table.ranges = saved.ranges.map((from) => {
     const range = newRange(lo, loadBound(from.hi), from.state)
     if (from.cut !== undefined) range.cut = cuts[from.cut] ?? null
@@ -173,6 +184,7 @@ export function loadTable(table: TableMerge, saved: SavedTable, state: Checkpoin
     lo = range.hi
     return range
   })
+  if (table.marks !== null && saved.marks === undefined && table.pure) table.marks.state = 'over'
 }
 
 function saveBound(bound: Bound | null): SavedBound {

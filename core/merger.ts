@@ -9,10 +9,11 @@ import { loadTable, saveTables } from './checkpoint.js'
 import type { Cut } from './cut.js'
 import { assert } from './errors.js'
 import type { Bound } from './key.js'
-import type { Change, ChangeBatch, Origin, Position, TableId, TableSchema } from './model.js'
+import type { BatchMarks, Change, ChangeBatch, Origin, Position, TableId, TableSchema } from './model.js'
 import { rowCount, snapshotBatch } from './packed-rows.js'
 import { newRange } from './range.js'
 import { complete, keyMoved } from './row-change.js'
+import { SnapshotMarks, TableMarks } from './snapshot-marks.js'
 import type { ChunkRows, LogBatch, LogItem, SourceTable } from './source.js'
 import { type Emitter, TableMerge } from './table-merge.js'
 
@@ -28,6 +29,9 @@ export interface MergerOptions {
   /** True: no row can be read, so one that comes with unsent values leaves with them. */
   readonly streamOnly?: boolean
   readonly completesMoves: boolean
+  readonly keepsMoves?: boolean
+  /** Whether snapshot batches say which rows are the first and the last. */
+  readonly marks?: boolean
   readonly emit: (batch: ChangeBatch) => void
 }
 
@@ -44,9 +48,10 @@ export class Merger {
   transactionBytes = 0
   readonly #emit: (batch: ChangeBatch) => void
   readonly #emitter: Emitter
-  readonly #traits: ConstructorParameters<typeof TableMerge>[3]
+  readonly #traits: Omit<ConstructorParameters<typeof TableMerge>[3], 'marks'>
   #group: { schema: TableSchema; origin: Origin; changes: Change[]; bytes: number } | null = null
   #unresolved = new Set<Cut>()
+  readonly #marks: SnapshotMarks | null
 
   constructor(options: MergerOptions) {
     this.#emit = options.emit
@@ -54,18 +59,22 @@ export class Merger {
     this.ordinal = BigInt(options.state?.ordinal ?? 0)
     this.#emitter = {
       change: (s, o, c, b) => this.#change(s, o, c, b),
-      rows: (chunk, origin) => this.#rows(chunk, origin),
+      rows: (chunk, origin, marks) => this.#rows(chunk, origin, marks),
     }
-    const { completesMoves, streamOnly = false } = options
-    this.#traits = { completesMoves, streamOnly, readUnsent: !options.snapshot && !streamOnly }
+    const { completesMoves, keepsMoves = false, streamOnly = false } = options
+    this.#traits = { completesMoves, keepsMoves, streamOnly, readUnsent: !options.snapshot && !streamOnly }
+    const all = options.marks ? new SnapshotMarks() : null
+    this.#marks = all
     for (const table of options.tables) {
       const saved = options.state?.tables[table.schema.id]
-      const merge = new TableMerge(table, [], this.#emitter, this.#traits)
+      const marks = all && new TableMarks(all, options.snapshot ? 'none' : 'over')
+      const merge = new TableMerge(table, [], this.#emitter, { ...this.#traits, marks })
       if (saved !== undefined) loadTable(merge, saved, options.state!)
       else merge.ranges = [newRange(null, null, options.snapshot ? 'waiting' : 'finished')]
       merge.added ||= options.added.has(table.schema.id)
       this.tables.set(table.schema.id, merge)
     }
+    all?.begin([...this.tables.values()], options.state?.marks)
     for (const { ranges } of this.tables.values()) for (const { cut } of ranges) if (cut) this.#unresolved.add(cut)
   }
 
@@ -77,7 +86,8 @@ export class Merger {
 
   /** A table that came up in a log without rows beside it. */
   meet(table: SourceTable): void {
-    const merge = new TableMerge(table, [newRange(null, null, 'finished')], this.#emitter, this.#traits)
+    const marks = this.#marks && new TableMarks(this.#marks, 'over')
+    const merge = new TableMerge(table, [newRange(null, null, 'finished')], this.#emitter, { ...this.#traits, marks })
     this.tables.set(table.schema.id, merge)
   }
 
@@ -166,14 +176,15 @@ export class Merger {
    * Says exactly how far the batches emitted so far got (1.10 c). May emit held events of ranges whose rows left.
    * The caller delivers the state behind everything emitted before.
    */
-  checkpoint(): Pick<CheckpointState, 'position' | 'ordinal' | 'cuts' | 'tables'> {
+  checkpoint(): Pick<CheckpointState, 'position' | 'ordinal' | 'cuts' | 'marks' | 'tables'> {
     assert(this.divisible, 'a checkpoint was taken inside the rows of a keyless table')
     for (const table of this.tables.values()) {
       table.settle()
       for (const { cut, state } of table.ranges) if (cut && state === 'finished') this.#track(cut)
     }
     this.#flush()
-    return { position: this.position, ordinal: `${this.ordinal}`, ...saveTables(this.tables.values()) }
+    const marks = this.#marks && { marks: this.#marks.state }
+    return { position: this.position, ordinal: `${this.ordinal}`, ...marks, ...saveTables(this.tables.values()) }
   }
 
   // ---- log items
@@ -201,6 +212,18 @@ export class Merger {
       if (this.table(schema.id).readsUnsent && !complete(after!)) return true
     }
     return false
+  }
+
+  /** Call before a batch with truncates: 1.10 l, what is held back was read before, so it leaves before them or not at all. */
+  beforeTruncate(batch: LogBatch): void {
+    for (const item of batch.items) {
+      if (item.kind !== 'truncate') continue
+      for (const { id } of item.schemas) {
+        const table = this.tables.get(id)
+        if (table?.last && table.complete) table.letGo('table')
+      }
+    }
+    this.#flush()
   }
 
   /** 1.10 f: leaves once for the whole table, whatever its ranges do. */
@@ -232,9 +255,9 @@ export class Merger {
     group.bytes += bytes
   }
 
-  #rows(chunk: ChunkRows, origin: Origin): void {
+  #rows(chunk: ChunkRows, origin: Origin, marks: BatchMarks | undefined): void {
     this.#flush()
-    if (rowCount(chunk) > 0) this.#emit(snapshotBatch(chunk, origin))
+    if (rowCount(chunk) > 0) this.#emit(snapshotBatch(chunk, origin, marks))
   }
 
   #flush(): void {
@@ -253,6 +276,7 @@ export class Merger {
   #passCuts(): boolean {
     let changed = false
     for (const table of this.tables.values()) if (!table.pure && table.passed(this.ordinal)) changed = true
+    if (this.#marks?.advance()) changed = true
     this.#flush()
     for (const cut of this.#unresolved) if (cut.resolvedAfter <= this.ordinal) this.#unresolved.delete(cut)
     return changed

@@ -4,6 +4,7 @@
  * and one version of its schema.
  */
 
+import type { BinlogSnapshot, BinlogTransaction } from './binlog-place.js'
 import type { PackedRows } from './packed-rows.js'
 
 declare const brand: unique symbol
@@ -143,12 +144,36 @@ export interface TxnRef {
   readonly xid?: bigint
   /** `uuid[:tag]` and number, or `domain-server` and sequence. */
   readonly gtid?: { readonly source: string; readonly number: bigint }
+  /** For envelopes only. */
+  readonly binlog?: BinlogTransaction
 }
 
 /** Where a batch comes from. A snapshot batch carries the time and place of its chunk's cut. */
 export type Origin =
-  | { readonly kind: 'snapshot'; readonly tsUs: bigint; readonly at: bigint; readonly xid: bigint }
+  | {
+      readonly kind: 'snapshot'
+      readonly tsUs: bigint
+      readonly at: bigint
+      readonly xid: bigint
+      readonly binlog?: BinlogSnapshot
+    }
   | { readonly kind: 'log'; readonly txn: TxnRef }
+
+/** A row's place in its snapshot, or in that of its table, by the order in which rows leave; incremental: read after that was over. */
+export type SnapshotMark =
+  | 'true'
+  | 'first'
+  | 'first_in_data_collection'
+  | 'last_in_data_collection'
+  | 'last'
+  | 'incremental'
+
+/** What the rows of a snapshot batch are; `true` where nothing is said. `last` wins where a batch has one row. */
+export interface BatchMarks {
+  readonly first?: SnapshotMark
+  readonly last?: SnapshotMark
+  readonly others?: SnapshotMark
+}
 
 /** What sinks receive: changes of one table under one schema, or a truncate of it. `bytes` estimates its memory. */
 export type ChangeBatch =
@@ -161,6 +186,8 @@ export type ChangeBatch =
       readonly bytes: number
       /** The same changes, all of them `r`, as the bytes that the source sent. */
       readonly packed?: PackedRows
+      /** Snapshot batches of sinks that ask for them (SinkTraits.marksSnapshot). */
+      readonly marks?: BatchMarks | undefined
     }
   | {
       readonly kind: 'truncate'

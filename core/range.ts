@@ -3,6 +3,7 @@
  *
  *   waiting   its rows were not read: events are dropped and their transaction remembered
  *   open      its rows are being read: events are held
+ *   kept      its only row was read and is held back (last-row.ts): events become part of it unless the cut covers them
  *   finished  its rows have left: events leave unless the cut covers them
  */
 import type { Cut } from './cut.js'
@@ -21,10 +22,10 @@ export interface Range extends KeyRange {
   readonly id: number
   lo: Bound | null
   hi: Bound | null
-  state: 'waiting' | 'open' | 'finished'
-  /** waiting, open: transactions whose events were dropped here; any later cut must cover them (1.9). */
+  state: 'waiting' | 'open' | 'kept' | 'finished'
+  /** All but finished: transactions whose events were dropped here; any later cut must cover them (1.9). */
   remembered: Map<bigint, TxnRef>
-  /** open: once known. finished: null when the log has passed it and it covers nothing that can still come. */
+  /** open: once known. kept, finished: null when the log has passed it and it covers nothing that can still come. */
   cut: Cut | null
   /** open: how its rows are described to sinks. */
   origin: Origin | null

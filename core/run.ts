@@ -91,6 +91,8 @@ export class PipelineRun {
   readonly #end = new AbortController()
   readonly #out = new Channel<Out>({ bytesMax: OUT_BYTES_MAX })
   readonly #released = new Wake()
+  /** A barrier was placed. */
+  readonly #placed = new Wake()
   /** See SnapshotOptions. */
   readonly #rowsGate = new Gate()
   readonly #logGate = new Gate()
@@ -107,6 +109,8 @@ export class PipelineRun {
   #dirty = false
   #stopping = false
   #forced = false
+  /** 1.10 f: a truncate is committed by itself, wherever in its transaction it stands. */
+  #cutting = false
   #committed: { position: Position; at: number } | null = null
   #commitAllowedAt = 0
   /** When the first write since the last commit began. */
@@ -265,6 +269,8 @@ export class PipelineRun {
       snapshot,
       streamOnly: this.#source.streamOnly ?? false,
       completesMoves: this.#sink.completesMoves,
+      keepsMoves: this.#sink.keepsMoves ?? false,
+      marks: this.#sink.marksSnapshot ?? false,
       emit: (batch) => void this.#out.push({ batch }, batch.bytes),
     })
     this.#scheduler = new SnapshotScheduler({
@@ -315,6 +321,7 @@ export class PipelineRun {
       this.#out.end()
       this.#scheduler.wake.set()
       this.#released.set()
+      this.#placed.set()
       await Promise.all(others)
     }
   }
@@ -335,16 +342,21 @@ export class PipelineRun {
     const signal = this.#end.signal
     const merger = this.#merger
     for await (const batch of this.#source.tail(merger.position, { signal })) {
-      for (;;) {
+      const truncates = batch.items.some(({ kind }) => kind === 'truncate')
+      if (truncates) merger.beforeTruncate(batch)
+      const alone = truncates && this.#sink.commitsTruncateAlone === true
+      while (!signal.aborted) {
         const held = this.#logGate.wait()
         const open = held === undefined ? logQuestions(merger, batch) : []
         if (held !== undefined) await held
         else if (open.length > 0) await ask(this.#source, open, { signal })
+        else if (alone && !this.#apart()) await this.#placed.wait()
         else break
       }
       if (this.#source.streamOnly) await this.#meet(batch, signal)
-      if (this.#sink.commitsBeforeTruncate && batch.items.some(({ kind }) => kind === 'truncate')) this.#want()
       this.#changed(merger.log(batch))
+      if (alone) while (!this.#apart() && !signal.aborted) await this.#placed.wait()
+      this.#cutting = false
       await this.#out.room()
       // I8: held events wait for their rows, so the log waits too; their reads are cut short to hurry.
       while (merger.heldBytes > HELD_BYTES_MAX && !signal.aborted) {
@@ -527,11 +539,22 @@ export class PipelineRun {
     this.#dirty = false
     const barrier = this.#barrier()
     void this.#out.push({ barrier }, 0)
+    this.#placed.set()
   }
 
-  /** Nobody waits for the end of the transaction any longer: the user who stops, or a target that ends what stays open. */
+  /** Places a barrier right here. False: not yet, the rows of a keyless table are in the way, or questions to the server. */
+  #apart(): boolean {
+    const merger = this.#merger
+    this.#cutting = true
+    this.#want()
+    // Rows that wait for the log must not stop it.
+    return !this.#wanted || (!merger.divisible && merger.windowBytes > 0)
+  }
+
+  /** Nobody waits for the end of the transaction: a truncate, the user who stops, or a target that ends what stays open. */
   get #inParts(): boolean {
     const { commitMsMax } = this.#sink
+    if (this.#cutting) return true
     if (this.#forced || commitMsMax === undefined || this.#writingSince === null) return this.#forced
     return this.#o.clock.now() - this.#writingSince >= commitMsMax
   }

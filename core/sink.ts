@@ -14,14 +14,21 @@ export interface SinkTraits {
   readonly guarantee: 'exactly-once' | 'at-least-once' | 'none'
   /** True: the sink updates rows in place, so it can keep the unsent values of a row whose key moves (1.10 g). */
   readonly completesMoves: boolean
+  /** A whole row whose key changes arrives as one update where the copy allows it, not as a delete and an insert. */
+  readonly keepsMoves?: boolean
   /** True: open() does not keep an older owner from going on, so nothing that one holds in the source is taken from it. */
   readonly unfenced?: boolean
   /** True: a start that dies before its first rows leaves nothing behind here, so that what it left in the source is taken over. */
   readonly startsUnrecorded?: boolean
   /** Commit at the latest after this many bytes of batches; absent: only time and idleness count. */
   readonly commitBytesMax?: number
-  /** What lies before a truncate is committed first where it can be: the target keeps no order between the two. */
-  readonly commitsBeforeTruncate?: boolean
+  /**
+   * A truncate is committed by itself, behind everything before it and before everything after it, also inside a source
+   * transaction: the target keeps no order between it and rows.
+   */
+  readonly commitsTruncateAlone?: boolean
+  /** Snapshot batches say which rows are the first and the last (`marks`), for which the last row of each table waits. */
+  readonly marksSnapshot?: boolean
   /** A source transaction that takes longer to write than this is committed in parts: the target ends what stays open. */
   readonly commitMsMax?: number
 }

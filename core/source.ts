@@ -6,6 +6,7 @@
  *
  * Everything takes an AbortSignal; an abort ends the call with the signal's reason and leaks nothing.
  */
+import type { BinlogSnapshot } from './binlog-place.js'
 import type { Cut } from './cut.js'
 import type { Bound, KeyOrder, KeyRange } from './key.js'
 import type { Places } from './located-order.js'
@@ -37,7 +38,7 @@ export interface SavedPlace {
   readonly shown: bigint
 }
 
-/** A piece of the log. Items are in log order; a batch may end inside a transaction. */
+/** A piece of the log. Items are in log order; a batch may end inside a transaction. A truncate is alone in its batch. */
 export interface LogBatch {
   readonly items: readonly LogItem[]
   /** Where a reader that has delivered exactly this much resumes. */
@@ -80,6 +81,7 @@ export interface ChunkCut {
   readonly tsUs: bigint
   readonly at: bigint
   readonly xid: bigint
+  readonly binlog?: BinlogSnapshot
   /**
    * Set for sources without exact cuts: the chunk is then a window. Its `cut` is the upper bound known so far
    * and high() is asked after the last row.

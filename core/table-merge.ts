@@ -8,17 +8,29 @@
 import type { Cut } from './cut.js'
 import { assert, TidemarkError } from './errors.js'
 import { aboveBound, type Bound, inRange, type KeyOrder } from './key.js'
+import { LastRow } from './last-row.js'
 import { LocatedOrder } from './located-order.js'
-import { type Change, type Key, keyOf, keyText, type Origin, type TableSchema, type TxnRef } from './model.js'
+import {
+  type BatchMarks,
+  type Change,
+  type Key,
+  keyOf,
+  keyText,
+  type Origin,
+  type TableSchema,
+  type TxnRef,
+} from './model.js'
+import { rowCount, splitLast } from './packed-rows.js'
 import { type Held, heldKey, newRange, passes, piece, type Range, sameBound } from './range.js'
 import { complete, completeKey, keyMoved, keyOnly, keyTypes } from './row-change.js'
+import type { MarkEnd, TableMarks } from './snapshot-marks.js'
 import type { ChunkCut, ChunkRows, SourceTable } from './source.js'
 import { Window } from './window.js'
 
 /** Where changes leave to, in order. */
 export interface Emitter {
   change(schema: TableSchema, origin: Origin, change: Change, bytes: number): void
-  rows(chunk: ChunkRows, origin: Origin): void
+  rows(chunk: ChunkRows, origin: Origin, marks?: BatchMarks): void
 }
 
 export class TableMerge {
@@ -29,9 +41,15 @@ export class TableMerge {
   /** 1.10 j: true until the first cut of a table that was added later is in a checkpoint. */
   added = false
   heldBytes = 0
+  /** The row that was read last, while it is held back. */
+  last: LastRow | null = null
+  /** null: the sink does not ask which rows are the first and the last, so nothing is held back. */
+  readonly marks: TableMarks | null
   readonly #emit: Emitter
   /** Sinks that cannot complete a row from their own old one need it read (1.10 g). */
   readonly #completesMoves: boolean
+  /** Sinks that want to see that a key changed. */
+  readonly #keepsMoves: boolean
   /** In latest-offset mode the sink may lack the old row even when it could complete from it. */
   readonly #readUnsent: boolean
   /** Nothing can be read. */
@@ -41,14 +59,22 @@ export class TableMerge {
     table: SourceTable,
     ranges: Range[],
     emit: Emitter,
-    options: { completesMoves: boolean; readUnsent: boolean; streamOnly: boolean },
+    options: {
+      completesMoves: boolean
+      keepsMoves: boolean
+      readUnsent: boolean
+      streamOnly: boolean
+      marks: TableMarks | null
+    },
   ) {
     this.table = table
     this.ranges = ranges
     this.#emit = emit
     this.#completesMoves = options.completesMoves
+    this.#keepsMoves = options.keepsMoves
     this.#readUnsent = options.readUnsent
     this.#streamOnly = options.streamOnly
+    this.marks = options.marks
   }
 
   /** True: an update with unsent values may need its row read. */
@@ -90,6 +116,15 @@ export class TableMerge {
     return this.ranges.length === 1 && only.state === 'finished' && only.cut === null
   }
 
+  get keyless(): boolean {
+    return this.table.schema.key.length === 0
+  }
+
+  /** Every row was read and no cut covers anything: none can follow the one that is held back. */
+  get complete(): boolean {
+    return this.ranges.every(({ state, cut }) => (state === 'finished' || state === 'kept') && cut === null)
+  }
+
   // ---- log events
 
   /** One row change of the log. */
@@ -108,12 +143,10 @@ export class TableMerge {
     const before = change.before!
     const after = change.after!
     const from = this.find(keyOf(schema, before))
-    if (!complete(after)) {
-      const to = this.find(keyOf(schema, after))
-      // 1.10 g: the only copy of an unsent value is the sink's old row, so the sink moves the row itself.
-      if (this.#completesMoves && !this.#readUnsent && passes(from, txn) && passes(to, txn)) {
-        return this.#leave(schema, txn, change, bytes)
-      }
+    // 1.10 g: the only copy of an unsent value is the sink's old row, so the sink moves the row itself.
+    const whole = complete(after) ? this.#keepsMoves : this.#completesMoves && !this.#readUnsent
+    if (whole && passes(from, txn) && passes(this.find(keyOf(schema, after)), txn)) {
+      return this.#leave(schema, txn, change, bytes)
     }
     this.#part(from, txn, schema, { op: 'd', before: keyOnly(schema, before), after: null, at: change.at }, bytes)
     const insert: Change = { op: 'c', before: null, after, at: change.at }
@@ -127,6 +160,9 @@ export class TableMerge {
         return
       case 'open':
         this.#hold(range, { txn, schema, change, bytes })
+        return
+      case 'kept':
+        if (!range.cut?.covers(txn)) this.#absorb(range, { txn, schema, change, bytes })
         return
       case 'finished':
         if (!passes(range, txn)) return
@@ -186,6 +222,9 @@ export class TableMerge {
   /** 1.10 f: the truncate itself leaves once, by the caller; here every range learns of it. */
   truncate(txn: TxnRef): void {
     this.started = true
+    const kept = this.last?.range
+    this.last = null
+    if (kept?.state === 'kept') this.#unkeep(kept)
     for (const range of this.ranges) {
       if (range.state === 'waiting') {
         range.remembered.set(txn.ordinal, txn)
@@ -267,7 +306,8 @@ export class TableMerge {
     if (range === null) return 'gone'
     for (const txn of range.remembered.values()) if (!chunk.cut.covers(txn)) return 'retry'
     range.cut = chunk.cut
-    range.origin = { kind: 'snapshot', tsUs: chunk.tsUs, at: chunk.at, xid: chunk.xid }
+    const { tsUs, at, xid, binlog } = chunk
+    range.origin = { kind: 'snapshot', tsUs, at, xid, ...(binlog && { binlog }) }
     range.window = chunk.window ? new Window() : null
     return 'ok'
   }
@@ -278,7 +318,7 @@ export class TableMerge {
     if (range === null || range.cut === null) return false
     this.started = true
     if (range.window) range.window.add(chunk.schema, chunk.rows, chunk.bytes)
-    else this.#emit.rows(chunk, range.origin!)
+    else this.#send(range, chunk)
     range.handed = upTo
     return true
   }
@@ -306,6 +346,8 @@ export class TableMerge {
   /** Exact cut: held events leave after the rows, unless the rows show them already (1.10 a). */
   #close(range: Range): void {
     const held = range.held
+    const windowed = range.window !== null
+    const seen = windowed ? range.remembered : new Map<bigint, TxnRef>()
     this.heldBytes -= range.heldBytes
     range.held = []
     range.heldBytes = 0
@@ -316,8 +358,15 @@ export class TableMerge {
     range.state = 'finished'
     // No event is routed again here: a key that must be read becomes a range of its own after the last one.
     const reads = new Map<string, { first: Held; remembered: TxnRef[] }>()
-    for (const h of held) this.#release(range, h, reads)
-    let pieces = [range]
+    // How the last key of a window lies beside keys that are read again was never asked; their rows follow in any case.
+    if (windowed && this.order.located && held.some((h) => this.#mustRead(h.change))) this.letGo(null)
+    let pieces = this.#keep(range, seen)
+    const kept = pieces.find(({ state }) => state === 'kept')
+    const text = kept && keyText(kept.single!)
+    for (const h of held) {
+      if (kept && keyText(heldKey(h)) === text) this.#part(kept, h.txn, h.schema, h.change, h.bytes)
+      else this.#release(range, h, reads)
+    }
     for (const { first, remembered } of reads.values()) {
       const key = keyOf(first.schema, first.change.after!)
       const holder = pieces.find((piece) => inRange(this.order, key, piece))
@@ -392,8 +441,80 @@ export class TableMerge {
       const done = { ...range, id: rest.id }
       Object.assign(rest, { id: range.id, cut: range.cut, origin: range.origin, handed: null, planned: range.planned })
       this.ranges[this.ranges.indexOf(range)] = done
+      if (this.last?.range === range) this.last.range = done
       this.#close(done)
     }
+  }
+
+  // ---- the last row
+
+  /** 1.10 l: rows leave. For marks all but the last do, which waits until others follow. */
+  #send(range: Range, chunk: ChunkRows): void {
+    const { marks } = this
+    if (marks === null || rowCount(chunk) === 0) return this.#emit.rows(chunk, range.origin!)
+    if (marks.state === 'over') return this.#emit.rows(chunk, range.origin!, marks.next())
+    this.letGo(null)
+    const { head, row, bytes } = splitLast(chunk)
+    if (head !== null) this.#emit.rows(head, range.origin!, marks.next())
+    this.last = new LastRow(range, { schema: chunk.schema, row, bytes, origin: range.origin! })
+  }
+
+  /** The row that is held back leaves as the last one, or (null) because others follow. */
+  letGo(end: MarkEnd | null): void {
+    const { last } = this
+    if (last === null) return
+    const { range, schema, row, bytes, origin, deleted } = last
+    this.last = null
+    if (range.state === 'kept') this.#unkeep(range)
+    // Nobody saw the row, so nobody has to see its delete.
+    if (end === null && deleted !== null) return
+    this.#emit.rows({ schema, rows: [row], bytes }, origin, end === null ? this.marks!.next() : this.marks!.end(end))
+    if (deleted !== null) this.#leave(deleted.schema, deleted.txn, deleted.change, deleted.bytes)
+    if (end !== null) this.#join()
+  }
+
+  #unkeep(range: Range): void {
+    range.state = 'finished'
+    range.single = null
+    range.remembered = new Map()
+  }
+
+  /**
+   * 1.10 l: the range of the row that is held back is finished: the row's key becomes a range of its own. `seen`: transactions
+   * that are in the row although no snapshot may show them yet (1.10 a). Without a key nothing tells which events are
+   * the row's, so it leaves. Returns what the range became.
+   */
+  #keep(range: Range, seen: ReadonlyMap<bigint, TxnRef>): Range[] {
+    const { last } = this
+    if (last === null || last.range !== range) return [range]
+    if (last.schema.key.length === 0) {
+      this.letGo(this.marks!.endNow(this))
+      return [range]
+    }
+    const key = keyOf(last.schema, last.row)
+    const kept = newRange({ key, side: 'before' }, { key, side: 'after' }, 'kept')
+    kept.cut = range.cut
+    kept.single = key
+    kept.planned = true
+    kept.remembered = new Map(seen)
+    last.range = kept
+    // Bounds are told apart by their text: one that only sorts alike leaves an empty range behind, which is harmless.
+    const alike = (a: Bound | null, b: Bound) => a?.side === b.side && keyText(a.key) === keyText(b.key)
+    const parts: Range[] = []
+    if (!alike(range.lo, kept.lo!)) parts.push(piece(range, range.lo, kept.lo))
+    parts.push(kept)
+    if (!alike(range.hi, kept.hi!)) parts.push(piece(range, kept.hi, range.hi))
+    this.#replace(range, parts)
+    return parts
+  }
+
+  /** The row that is held back takes in what happened to it. What the checkpoint says of its key must know of it. */
+  #absorb(range: Range, event: Held): void {
+    range.remembered.set(event.txn.ordinal, event.txn)
+    if (this.last!.fold(event)) return
+    this.last = null
+    range.state = 'waiting'
+    range.cut = null
   }
 
   /** A keyless range cannot be split, so no checkpoint may fall inside its rows. */
@@ -408,7 +529,7 @@ export class TableMerge {
     let changed = false
     for (const range of this.ranges) {
       if (range.window) changed = this.#closeWindow(range, ordinal) || changed
-      else if (range.state === 'finished' && range.cut !== null && range.cut.resolvedAfter <= ordinal) {
+      else if (range.state !== 'open' && range.cut !== null && range.cut.resolvedAfter <= ordinal) {
         range.cut = null
         changed = true
       }
@@ -421,7 +542,7 @@ export class TableMerge {
   #closeWindow(range: Range, ordinal: bigint): boolean {
     const window = range.window!
     if (window.high === null || window.high.resolvedAfter > ordinal) return false
-    for (const rows of window.rows()) this.#emit.rows(rows, range.origin!)
+    for (const rows of window.rows()) this.#send(range, rows)
     range.cut = null
     this.#close(range)
     return true
@@ -430,7 +551,7 @@ export class TableMerge {
   /** A snapshot taken now shows these: waiting ranges need not remember them. Never open ones (1.9). */
   prune(visible: Cut): void {
     for (const range of this.ranges) {
-      if (range.state !== 'waiting') continue
+      if (range.state !== 'waiting' && range.state !== 'kept') continue
       for (const [ordinal, txn] of range.remembered) if (visible.covers(txn)) range.remembered.delete(ordinal)
     }
   }
@@ -438,6 +559,8 @@ export class TableMerge {
   /** Every key that an event's key may be compared with. */
   bounds(): Key[] {
     const out: Key[] = []
+    // It becomes a range of its own when that of its chunk is finished.
+    if (this.last !== null) out.push(keyOf(this.last.schema, this.last.row))
     for (const { lo, held } of this.ranges) {
       if (lo !== null) out.push(lo.key)
       // These may become one-row ranges when their chunk closes.

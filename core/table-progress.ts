@@ -11,7 +11,7 @@ export function tableProgress(
   counts: Count = { rows: 0, events: 0, bytes: 0 },
 ): TableProgress {
   const state = merge?.pure ? 'streaming' : merge?.started ? 'snapshot' : 'waiting'
-  const left = merge?.ranges.filter((range) => range.state !== 'finished').length ?? 0
+  const left = merge?.ranges.filter(({ state }) => state === 'waiting' || state === 'open').length ?? 0
   const guess = estimatedRows === null ? null : Math.ceil(estimatedRows / chunks.rows)
   const chunksTotal = left === 0 ? chunks.done : guess === null ? null : Math.max(guess, chunks.done + left)
   return { table: schema.id, state, rowsEstimated: estimatedRows, chunksDone: chunks.done, chunksTotal, ...counts }

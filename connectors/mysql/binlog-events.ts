@@ -130,6 +130,8 @@ export interface QueryEvent {
   /** The default database. */
   readonly database: string
   readonly sql: string
+  /** Of the session. */
+  readonly thread: number
 }
 
 export function readQuery(b: Buffer, start: number, end: number): QueryEvent {
@@ -138,6 +140,7 @@ export function readQuery(b: Buffer, start: number, end: number): QueryEvent {
   const variables = b.readUInt16LE(at + 11)
   const database = at + 13 + variables
   return {
+    thread: b.readUInt32LE(at),
     database: b.toString('utf8', database, database + databaseLength),
     sql: b.toString('utf8', database + databaseLength + 1, end),
   }

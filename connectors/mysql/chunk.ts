@@ -114,7 +114,8 @@ export class MysqlChunkSession implements ChunkSession {
       if (place.file !== now[0] || place.at !== Number(now[1])) continue
       if ((await definitionOf(connection, facts, schema)) !== definition) return null
       const at = this.#server.ordinal(place)
-      return { cut: positionCut(at - 1n), tsUs: BigInt(rows[2]![0]![0]!), at, xid: 0n }
+      const binlog = { file: place.file, pos: place.at }
+      return { cut: positionCut(at - 1n), tsUs: BigInt(rows[2]![0]![0]!), at, xid: 0n, binlog }
     }
     throw new TidemarkError('mysql.chunk_failed', {
       message: `no consistent snapshot of ${schema.id} was taken without a commit in between, in ${SNAPSHOT_TRIES_MAX} tries`,
@@ -145,6 +146,7 @@ export class MysqlChunkSession implements ChunkSession {
       tsUs: BigInt(tsUs),
       at,
       xid: 0n,
+      binlog: { file: from.file, pos: from.at },
       window: {
         high: async () => {
           await this.#server.verify(connection)

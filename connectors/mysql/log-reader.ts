@@ -13,6 +13,7 @@ import {
   type EventHeader,
   type GtidEvent,
   HEADER_BYTES,
+  type QueryEvent,
   queryTextStart,
   readGtid,
   readHeader,
@@ -41,6 +42,8 @@ export interface LogTransaction {
   readonly ref: TxnRef
   readonly id: string
   readonly gtid: GtidEvent | null
+  /** Of `ref`; BEGIN brings the thread. */
+  readonly binlog: { readonly file: string; readonly serverId: number; thread: number | null }
   /** BEGIN was seen, so a DDL statement does not end it. */
   begun: boolean
   /** Row events so far, and how many of them an earlier run delivered. */
@@ -93,6 +96,8 @@ export class LogReader {
   transaction: LogTransaction | null = null
   readonly #o: LogReaderOptions
   #place: LogPlace = { file: '', at: 4 }
+  /** Where the event at hand begins, or the one that brought it compressed. */
+  #start = 4
   #base = 0n
   #checksums = false
   #set: GtidSet | null = null
@@ -165,6 +170,7 @@ export class LogReader {
     }
     if (header.type === EVENT.rotate) return this.#rotate(b, start, packetEnd)
     const end = this.#checksums ? checkedEnd(b, start, packetEnd, () => this.where) : packetEnd
+    this.#start = this.#place.at
     if (!header.artificial) this.#advance(header)
     return this.event(header, b, start, end)
   }
@@ -244,13 +250,15 @@ export class LogReader {
     const source = gtid?.source ?? ''
     const id = source === '' ? `${ordinal}` : `${source}:${gtid!.number}`
     const tsUs = gtid?.tsUs ?? BigInt(header.timestamp) * 1_000_000n
+    const binlog = { file, serverId: header.serverId, thread: null }
     const ref: TxnRef = {
       ordinal,
       previous: 0n,
       tsUs,
+      binlog,
       ...(source === '' ? {} : { gtid: { source, number: gtid!.number } }),
     }
-    this.transaction = { ref, id, gtid, begun: false, events: 0, skip: 0, xid: null }
+    this.transaction = { ref, id, gtid, binlog, begun: false, events: 0, skip: 0, xid: null }
     this.#last = `${file}/${this.#began.at}/${crc(b, start, end)}`
     this.#resumeInside(this.transaction)
   }
@@ -308,19 +316,13 @@ export class LogReader {
     this.#complete(prepare.gtid)
   }
 
-  #query(
-    header: EventHeader,
-    { database, sql }: { readonly database: string; readonly sql: string },
-    b: Buffer,
-    start: number,
-    end: number,
-  ): void {
+  #query(header: EventHeader, { database, sql, thread }: QueryEvent, b: Buffer, start: number, end: number): void {
     const xa = xaStatement(sql)
     const statement = xa === null ? readStatement(sql, database) : null
     // Servers without GTID events begin a transaction with the statement itself.
     if (this.transaction === null) this.#begin(header, null, b, start, end)
     const transaction = this.transaction!
-    const at = this.#place.at - header.length
+    transaction.binlog.thread ??= thread
     if (xa !== null) return this.#xaQuery(xa, transaction)
     switch (statement!.kind) {
       case 'begin':
@@ -332,7 +334,7 @@ export class LogReader {
       case 'savepoint':
         return
     }
-    this.#o.sink.statement(statement!, sql, transaction, at)
+    this.#o.sink.statement(statement!, sql, transaction, this.#start)
     if (!transaction.begun && transaction.events === 0) this.#commit()
   }
 
@@ -359,7 +361,7 @@ export class LogReader {
     transaction.events++
     if (transaction.gtid?.xa === 'prepare') transaction.xid ??= ''
     if (transaction.events <= transaction.skip) return
-    this.#o.sink.rows(type, b, start, end, this.#place.at, transaction)
+    this.#o.sink.rows(type, b, start, end, this.#start, transaction)
   }
 
   #refused(what: string, fix: string): TidemarkError {

@@ -1,4 +1,5 @@
 /** Row events as changes: images of all columns, or of some where the session's binlog_row_image says so (rule h). */
+import { binlogAt } from '../../core/binlog-place.js'
 import { TidemarkError } from '../../core/errors.js'
 import type { Change, Row, Value } from '../../core/model.js'
 import { EVENT, HEADER_BYTES, packedInteger } from './binlog-events.js'
@@ -38,7 +39,7 @@ type Present = readonly boolean[] | null
 /**
  * The changes of an event. `at` is its place in the log. `body` begins behind the header of the event's kind, see rowsBody().
  */
-export function readRows(b: Buffer, from: number, end: number, kind: RowKind, plan: DecodePlan, at: number): Change[] {
+export function readRows(b: Buffer, from: number, end: number, kind: RowKind, plan: DecodePlan, pos: number): Change[] {
   const { value: count, next } = packedInteger(b, from)
   if (count !== plan.decoders.length) {
     throw new TidemarkError('mysql.binlog_event', {
@@ -53,6 +54,7 @@ export function readRows(b: Buffer, from: number, end: number, kind: RowKind, pl
   const changes: Change[] = []
   while (cursor.at < end) {
     const row = readImage(cursor, plan, first)
+    const at = binlogAt(pos, changes.length)
     if (kind === 'insert')
       changes.push({ op: 'c', before: null, after: first === null ? row : defaulted(row, plan), at })
     else if (kind === 'delete') changes.push({ op: 'd', before: row, after: null, at })

@@ -3,6 +3,7 @@
  * before it held; what waits for the consumer is bounded in bytes, and the socket is paused behind it (I8); nothing is decoded
  * while a definition is being looked up.
  */
+import { binlogAt } from '../../core/binlog-place.js'
 import { Channel } from '../../core/channel.js'
 import { TidemarkError, toError } from '../../core/errors.js'
 import type { Change, Position, TableSchema, TxnRef } from '../../core/model.js'
@@ -61,6 +62,7 @@ export class MysqlTail implements LogSink {
   #items: LogItem[] = []
   #open: { txn: TxnRef; schema: TableSchema; changes: Change[]; bytes: number } | null = null
   #bytes = 0
+  #truncated = false
   #ordinal = -1n
   /** Events that came while something was being looked up. */
   #backlog: Buffer[] | null = null
@@ -115,7 +117,7 @@ export class MysqlTail implements LogSink {
     }
     const waiting = this.#reader.handle(b, start, end)
     if (waiting !== undefined) this.#suspend(waiting)
-    else if (this.#bytes >= BATCH_BYTES) this.#close()
+    else if (this.#bytes >= BATCH_BYTES || this.#truncated) this.#close()
   }
 
   /** What was decoded must not wait for what is looked up. */
@@ -205,8 +207,10 @@ export class MysqlTail implements LogSink {
   statement(statement: Statement, sql: string, transaction: LogTransaction | null, at: number): void {
     const truncated = this.#o.tables.statement(statement, sql, this.#reader.where)
     if (truncated.length === 0 || transaction === null) return
-    this.#seal()
-    this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas: truncated, at })
+    // It is alone in its batch, which ends once its transaction does: see #receive.
+    if (this.#items.length > 0 || this.#open !== null) this.#close()
+    this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas: truncated, at: binlogAt(at, 0) })
+    this.#truncated = true
   }
 
   // ---- XA (rule c)
@@ -296,10 +300,11 @@ export class MysqlTail implements LogSink {
       items: this.#items,
       position,
       ordinal,
-      midTransaction: transaction !== null,
+      midTransaction: transaction !== null && Math.max(transaction.events, transaction.skip) > 0,
       bytes: this.#bytes,
     }
     this.#ordinal = ordinal
+    this.#truncated = false
     this.#items = []
     this.#bytes = 0
     const room = this.#queue.push(batch, Math.max(batch.bytes, 64))

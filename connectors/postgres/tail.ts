@@ -206,14 +206,15 @@ export class PostgresTail {
     this.#open = { txn: transaction.ref, schema, changes: [change], bytes }
   }
 
+  /** Alone in its batch: the place before it is that of the messages so far. */
   #truncate(b: Buffer): void {
-    const transaction = this.#cursor.count()
-    if (transaction === null) return
-    this.#seal()
     const relations = decodeTruncate(b, DATA_HEADER_BYTES).map((oid) => this.#relations.get(oid)?.schema ?? null)
     const schemas = relations.filter((schema) => schema !== null)
-    const at = placeOf(b)
-    if (schemas.length > 0) this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas, at })
+    if (schemas.length > 0 && (this.#items.length > 0 || this.#open !== null)) this.#close()
+    const transaction = this.#cursor.count()
+    if (transaction === null || schemas.length === 0) return
+    this.#items.push({ kind: 'truncate', txn: transaction.ref, schemas, at: placeOf(b) })
+    this.#close()
   }
 
   // ---- relations

@@ -2,6 +2,7 @@
 import type { Change, TableSchema } from '../../core/model.js'
 import { floorMs } from './calendar.js'
 import type { LineEncoder } from './format.js'
+import { jdbcType } from './jdbc-types.js'
 import { append, appendRow, appendSome } from './parts.js'
 import { changedValues, plainRows, wholeRow } from './plain-rows.js'
 import { canalStyle, styledCodecs } from './text-codecs.js'
@@ -19,7 +20,7 @@ export function canalEncoder(schema: TableSchema): LineEncoder {
   const text = JSON.stringify
   const named = (value: (column: TableSchema['columns'][number]) => unknown): string =>
     text(Object.fromEntries(schema.columns.map((column) => [column.name, value(column)])))
-  const types = { mysql: named(({ type }) => type.native), sql: named(({ type }) => SQL_TYPES[type.kind] ?? OTHER) }
+  const types = { mysql: named(({ type }) => type.native), sql: named(({ type }) => jdbcType(type.kind)) }
   const keys = schema.key.length === 0 ? 'null' : text(schema.key.map((i) => schema.columns[i]!.name))
   const open = Buffer.from('{"data":[{')
   const openOld = Buffer.from('[')
@@ -67,29 +68,3 @@ export function canalEncoder(schema: TableSchema): LineEncoder {
     truncate: (writer) => append(writer, truncated),
   }
 }
-
-/** java.sql.Types of what MySQL's columns of the same kind report. */
-const SQL_TYPES: Readonly<Record<string, number>> = {
-  bool: -7,
-  int16: 5,
-  int32: 4,
-  int64: -5,
-  float32: 7,
-  float64: 8,
-  decimal: 3,
-  money: 3,
-  string: 12,
-  uuid: 12,
-  json: 12,
-  xml: 12,
-  enum: 12,
-  bytes: 2004,
-  bits: -7,
-  date: 91,
-  time: 92,
-  timetz: 92,
-  timestamp: 93,
-  timestamptz: 93,
-  array: 2003,
-}
-const OTHER = 1111

@@ -2,13 +2,13 @@
  * CloudEvents 1.0 with the attributes of Debezium's CloudEventsConverter. Structured: the value is one JSON object.
  * Binary (Kafka protocol binding 1.0): the value is the data, the attributes are headers named `ce_...`.
  */
-import type { Change, Origin, TableSchema } from '../../core/model.js'
+import type { Change, Origin, SnapshotMark, TableSchema } from '../../core/model.js'
 import type { ByteWriter } from './byte-writer.js'
 import { floorMs } from './calendar.js'
 import { type DebeziumOptions, debeziumRows } from './debezium-json.js'
 import { connectorName, sequenceOf } from './debezium-source.js'
 import type { EventIds } from './event-ids.js'
-import type { LineEncoder, SnapshotMark } from './format.js'
+import type { LineEncoder } from './format.js'
 import type { Headers } from './message-buffers.js'
 import { append, appendRow } from './parts.js'
 

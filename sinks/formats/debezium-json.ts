@@ -5,6 +5,7 @@
 import type { Column, TableSchema } from '../../core/model.js'
 import { type DebeziumModes, LINE_MODES } from './debezium-modes.js'
 import { mysqlCodec } from './debezium-mysql.js'
+import { mysqlSourceWriter } from './debezium-mysql-source.js'
 import { plainCodec } from './debezium-plain.js'
 import { postgresCodec, unavailableJson, valueJson } from './debezium-postgres.js'
 import { putBytes, type SourceOptions, sourceWriter } from './debezium-source.js'
@@ -41,7 +42,7 @@ export function debeziumRows(schema: TableSchema, options: DebeziumOptions): { p
 
 export function debeziumEncoder(schema: TableSchema, options: DebeziumOptions): LineEncoder {
   const { present, old } = debeziumRows(schema, options)
-  const source = sourceWriter(schema, options)
+  const source = schema.dialect === 'mysql' ? mysqlSourceWriter(schema, options) : sourceWriter(schema, options)
   const opened = (text: string) => Buffer.concat([Buffer.from(options.opening ?? ''), Buffer.from(text)])
   const noBefore = opened('{"before":null,"after":{')
   const withBefore = opened('{"before":{')

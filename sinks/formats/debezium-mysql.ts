@@ -1,10 +1,13 @@
 /**
- * MySQL and MariaDB values (dialect `mysql`) to what Debezium 3.6 writes for them under its default options, and to plain rows.
+ * MySQL and MariaDB values (dialect `mysql`) to what Debezium 3.6 writes for them under its options, and to plain rows.
  * Unlike there, BIGINT UNSIGNED keeps its sign, YEAR 0 stays 0 and JSON has the server's text in snapshot and stream alike.
  */
 import type { ColumnType, Value } from '../../core/model.js'
-import { isoText } from './calendar.js'
-import { numberJson, postgresCodec } from './debezium-postgres.js'
+import { isoText, zonedTime } from './calendar.js'
+import { type DebeziumModes, LINE_MODES } from './debezium-modes.js'
+import { binaryJson, numberJson, postgresCodec } from './debezium-postgres.js'
+import { type TimeUnit, timeUnit } from './debezium-times.js'
+import { doubleJson, JAVA_DOUBLE, JAVA_FLOAT } from './java-float.js'
 import { unreadable } from './unreadable.js'
 import type { ValueCodec } from './value-codec.js'
 
@@ -30,22 +33,23 @@ const WKB_POINT_Y = 13
 const call = (json: (value: Present) => string): ValueCodec => ({ form: 'call', json })
 
 /** How a column's values are written. */
-export function mysqlCodec(type: ColumnType): ValueCodec | null {
+export function mysqlCodec(type: ColumnType, modes: DebeziumModes = LINE_MODES): ValueCodec | null {
   switch (type.base) {
     case 'bigint':
       return AS_IS
     // The server's shortest digits are a JSON number.
     case 'float':
+      return modes.floats === 'java' ? JAVA_FLOAT : AS_IS
     case 'double':
-      return AS_IS
+      return modes.floats === 'java' ? JAVA_DOUBLE : AS_IS
     case 'year':
       return call((value) => String(Number(value)))
     case 'time':
-      return call((value) => timeMicros(value as string))
+      return call((value) => timeJson(value as string, timeUnit(type, clockMode(modes.time))))
     case 'date':
     case 'datetime':
     case 'timestamp':
-      return zeroable(type)
+      return zeroable(type, modes)
     case 'bit':
       return type.length === 1
         ? call((value) => (value === '1' ? 'true' : 'false'))
@@ -57,8 +61,10 @@ export function mysqlCodec(type: ColumnType): ValueCodec | null {
       return AS_TEXT
     default:
       if (GEOMETRY_BASES.has(type.base))
-        return call((value) => geometryJson(value as Uint8Array, type.base === 'point'))
-      return type.kind === 'bytes' || type.kind === 'other' ? call(base64) : postgresCodec(type)
+        return call((value) => geometryJson(value as Uint8Array, type.base === 'point', modes))
+      return type.kind === 'bytes' || type.kind === 'other'
+        ? call((value) => bytesJson(value, modes))
+        : postgresCodec(type, modes)
   }
 }
 
@@ -91,8 +97,8 @@ function isZero(text: string): boolean {
 }
 
 /** Debezium has null for what no calendar holds. */
-function zeroable(type: ColumnType): ValueCodec | null {
-  const codec = postgresCodec(type)
+function zeroable(type: ColumnType, modes: DebeziumModes): ValueCodec | null {
+  const codec = postgresCodec(type, modes)
   if (codec === null || (codec.form !== 'put' && codec.form !== 'call')) return codec
   const json = (value: Present) => (isZero(value as string) ? 'null' : codec.json(value))
   if (codec.form === 'call') return call(json)
@@ -114,6 +120,22 @@ function isZeroAt(b: Buffer, at: number): boolean {
 
 const CLOCK = /^(-?)(\d{2,3}):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/
 
+const DAY_US = 86_400_000_000
+
+/** MySQL has no coarser clock than microseconds, whatever the column's own digits. */
+function clockMode(mode: DebeziumModes['time']): DebeziumModes['time'] {
+  return mode === 'adaptive' ? 'microseconds' : mode
+}
+
+/** A TIME goes beyond a day and below zero, which Debezium's clock types of milliseconds and text cannot say. */
+function timeJson(text: string, unit: TimeUnit): string {
+  const micros = timeMicros(text)
+  if (unit === 6) return micros
+  if (unit === 9) return micros === '0' ? '0' : `${micros}000`
+  if (Number(micros) < 0 || Number(micros) >= DAY_US) return 'null'
+  return unit === 3 ? String(Math.floor(Number(micros) / 1000)) : `"${zonedTime(`${text}Z`)}"`
+}
+
 function timeMicros(text: string): string {
   const match = CLOCK.exec(text)
   if (match === null) throw unreadable('time', text)
@@ -134,19 +156,20 @@ function bufferOf(value: Uint8Array): Buffer {
   return Buffer.from(value.buffer, value.byteOffset, value.length)
 }
 
-function base64(value: Present): string {
-  return value instanceof Uint8Array ? `"${bufferOf(value).toString('base64')}"` : JSON.stringify(value)
+function bytesJson(value: Present, { binary }: DebeziumModes): string {
+  return value instanceof Uint8Array ? binaryJson(bufferOf(value), binary) : JSON.stringify(value)
 }
 
 function hex(value: Present): string {
   return `"\\\\x${bufferOf(value as Uint8Array).toString('hex')}"`
 }
 
-function geometryJson(value: Uint8Array, point: boolean): string {
+function geometryJson(value: Uint8Array, point: boolean, { floats }: DebeziumModes): string {
+  const number = floats === 'java' ? doubleJson : numberJson
   const bytes = bufferOf(value)
   const wkb = bytes.subarray(SRID_BYTES)
   const srid = bytes.readUInt32LE(0) || null
   const tail = `"wkb":"${wkb.toString('base64')}","srid":${srid}}`
   if (!point) return `{${tail}`
-  return `{"x":${numberJson(wkb.readDoubleLE(WKB_POINT_X))},"y":${numberJson(wkb.readDoubleLE(WKB_POINT_Y))},${tail}`
+  return `{"x":${number(wkb.readDoubleLE(WKB_POINT_X))},"y":${number(wkb.readDoubleLE(WKB_POINT_Y))},${tail}`
 }

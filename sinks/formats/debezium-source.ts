@@ -1,9 +1,8 @@
 /** What follows the rows in Debezium's envelope: `source`, `transaction`, the operation and the times. */
-import type { Change, Origin, TableSchema } from '../../core/model.js'
+import type { Change, Origin, SnapshotMark, TableSchema } from '../../core/model.js'
 import type { ByteWriter } from './byte-writer.js'
 import { floorMs } from './calendar.js'
 import { putUnsigned } from './calendar-bytes.js'
-import type { SnapshotMark } from './format.js'
 
 export interface SourceOptions {
   readonly logicalName: string
@@ -121,8 +120,13 @@ function middleOf(origin: Origin, constants: SourceConstants): string {
 }
 
 function tailOf(op: string, nowMs: number, transaction: string): string {
+  return `,"xmin":null,"origin":null,"origin_lsn":null},"transaction":${transaction},"op":"${op}",${timesJson(nowMs)}}`
+}
+
+/** When the event was written. */
+export function timesJson(nowMs: number): string {
   const us = String(Math.floor(nowMs * US_PER_MS))
-  return `,"xmin":null,"origin":null,"origin_lsn":null},"transaction":${transaction},"op":"${op}","ts_ms":${Math.floor(nowMs)},"ts_us":${us},"ts_ns":${us}000}`
+  return `"ts_ms":${Math.floor(nowMs)},"ts_us":${us},"ts_ns":${us}000`
 }
 
 function sourceConstants(schema: TableSchema, options: SourceOptions) {

@@ -2,7 +2,7 @@
  * Events as bytes: one JSON value a line, no tombstones. A format is compiled once for each version of a table's
  * schema and then runs over whole batches; this file holds what all formats share.
  */
-import type { Change, ChangeBatch, Origin, TableSchema } from '../../core/model.js'
+import type { Change, ChangeBatch, Origin, SnapshotMark, TableSchema } from '../../core/model.js'
 import type { PackedRows, PackedValues } from '../../core/packed-rows.js'
 import { ByteWriter } from './byte-writer.js'
 import { debeziumEncoder } from './debezium-json.js'
@@ -56,9 +56,6 @@ export interface LineEncoder {
   /** What `source.snapshot` says of the next rows of a snapshot; begin() makes it `true` again. */
   mark?(snapshot: SnapshotMark): void
 }
-
-/** A row's place in its snapshot, or in that of its table: by the order in which rows leave. */
-export type SnapshotMark = 'true' | 'first' | 'first_in_data_collection' | 'last_in_data_collection' | 'last'
 
 /** Compiled encoders kept at most; schemas beyond it (endless DDL) are compiled again (I8). */
 const ENCODERS_MAX = 4_096

@@ -71,6 +71,11 @@ export function isDebezium(name: MessageFormatName): boolean {
   return name === 'debezium-json' || name === 'cloudevents' || isRegistered(name)
 }
 
+/** Events say which rows of a snapshot are the first and the last. */
+export function saysSnapshot({ name, flavor }: MessageFormatOptions): boolean {
+  return isDebezium(name) && flavor === 'original'
+}
+
 /** Formats whose messages name a schema in a registry. */
 export function isRegistered(name: MessageFormatName): boolean {
   return name === 'avro' || name === 'json-schema'

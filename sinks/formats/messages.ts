@@ -4,10 +4,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import { assert } from '../../core/errors.js'
-import type { Change, ChangeBatch, TableSchema } from '../../core/model.js'
+import type { BatchMarks, Change, ChangeBatch, TableSchema } from '../../core/model.js'
 import type { PackedRows } from '../../core/packed-rows.js'
 import { EventIds } from './event-ids.js'
-import type { LineEncoder, SnapshotMark } from './format.js'
+import type { LineEncoder } from './format.js'
 import { type Headers, KEY_NULL, MessageBuffers, type Messages } from './message-buffers.js'
 import { eventsOf } from './message-events.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './message-headers.js'
@@ -19,12 +19,6 @@ import { TransactionCounter, TransactionTopic } from './transactions.js'
 
 export { type Headers, type HeaderValue, KEY_NULL, type Messages, VALUE_NULL } from './message-buffers.js'
 
-/** The last wins where a batch has one row. */
-export interface SnapshotMarks {
-  readonly first?: SnapshotMark
-  readonly last?: SnapshotMark
-}
-
 export interface MessageFormat {
   readonly name: string
   /**
@@ -32,8 +26,7 @@ export interface MessageFormat {
    * each schema, outside of transactions: it waits while the registry is away. Throws `registry.*`.
    */
   prepare(schemas: Iterable<TableSchema>, topicOf: TopicOf, signal: AbortSignal): Promise<void>
-  /** `marks`: what `source.snapshot` says of the first and the last row of a batch of a snapshot, instead of `true`. */
-  encode(batch: ChangeBatch, marks?: SnapshotMarks): Messages
+  encode(batch: ChangeBatch): Messages
   /** BEGIN and END of source transactions; null unless transaction metadata is asked for. */
   readonly transactions: TransactionTopic | null
 }
@@ -80,7 +73,7 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         await options.registered.register(schema, keyColumnsOf(schema, options), topicOf(schema), signal)
       }
     },
-    encode(batch, marks) {
+    encode(batch) {
       const table = tableOf(batch.schema)
       table.value.begin(batch.origin, clock())
       out.begin(table.headers)
@@ -89,9 +82,8 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         table.value.truncate(out.value, batch.at)
         out.push(KEY_NULL)
         if (table.eventHeaders !== undefined) out.addHeaders(0, table.eventHeaders())
-      } else if (batch.packed === undefined)
-        writeRows(out, table, batch, { tombstones: options.tombstones, marked, marks })
-      else writePacked(out, table, batch, batch.packed, marks)
+      } else if (batch.packed === undefined) writeRows(out, table, batch, { tombstones: options.tombstones, marked })
+      else writePacked(out, table, batch, batch.packed)
       return out
     },
   }
@@ -108,9 +100,9 @@ function writePacked(
   { key, value, eventHeaders }: TableEncoder,
   batch: RowsBatch,
   packed: PackedRows,
-  marks: SnapshotMarks | undefined,
 ): void {
   const { count } = packed
+  const { marks } = batch
   const at = batch.origin.kind === 'snapshot' ? Number(batch.origin.at) : 0
   const values = packed.values()
   const perRow = 2 * batch.schema.columns.length
@@ -129,11 +121,11 @@ interface WriteOptions {
   readonly tombstones: boolean
   /** A key change names the other key in a header. */
   readonly marked: boolean
-  readonly marks: SnapshotMarks | undefined
 }
 
 function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, options: WriteOptions): void {
-  const { tombstones, marked, marks } = options
+  const { tombstones, marked } = options
+  const { marks } = batch
   const { key, value, eventHeaders } = table
   const { changes, moved } = eventsOf(batch, table.keyColumns)
   const flags = key === null ? KEY_NULL : 0
@@ -170,9 +162,10 @@ function writeRows(out: MessageBuffers, table: TableEncoder, batch: RowsBatch, o
   }
 }
 
-function markRow(value: LineEncoder, marks: SnapshotMarks, i: number, count: number): void {
+/** What `source.snapshot` says of the row; between the first two rows and the last it stays the same. */
+function markRow(value: LineEncoder, { first, last, others = 'true' }: BatchMarks, i: number, count: number): void {
   if (i > 1 && i < count - 1) return
-  value.mark?.((i === count - 1 ? marks.last : undefined) ?? (i === 0 ? marks.first : undefined) ?? 'true')
+  value.mark?.((i === count - 1 ? last : undefined) ?? (i === 0 ? first : undefined) ?? others)
 }
 
 /** The delete and its tombstone name the new key, the insert the old one. */

@@ -2,6 +2,7 @@
 import type { ChangeBatch } from '../../core/model.js'
 import { type Pack, type PackWriter, packHeaders } from '../../drivers/kafka.js'
 import { KEY_NULL, type MessageFormat, type Messages, VALUE_NULL } from '../formats/messages.js'
+import type { SchemaChangeMessage } from '../formats/schema-change.js'
 import type { TransactionMessage } from '../formats/transactions.js'
 import { LargeRecords } from './large-records.js'
 import { murmur2 } from './partition.js'
@@ -23,6 +24,7 @@ export class BatchWriter {
   readonly #large: LargeRecords
   readonly #truncateAll: boolean
   readonly #transactionTopic: string | undefined
+  readonly #schemaTopic: string | undefined
   /** Header sets are few and live long: their bytes are made once. */
   readonly #headerBytes = new WeakMap<HeaderSet, Buffer>()
   #ready: Pack[] = []
@@ -34,6 +36,7 @@ export class BatchWriter {
     this.#targets = targets
     this.#large = new LargeRecords(targets, settings)
     this.#transactionTopic = settings.transactionTopic
+    this.#schemaTopic = settings.schemaTopic
     this.#truncateAll = settings.options['truncate.partitions'] === 'all'
   }
 
@@ -59,6 +62,16 @@ export class BatchWriter {
     const pack = packs[(murmur2(key, 0, key.length) & 0x7fffffff) % packs.length]!
     pack.append(Date.now(), key, 0, key.length, value, 0, value.length, NO_HEADERS)
     this.#openBytes += key.length + value.length
+  }
+
+  /** To the first partition, where all of them are in order. */
+  schemaChange({ key, value }: SchemaChangeMessage): void {
+    const { packs, packBytesMax } = this.#targets.topic(this.#schemaTopic!)!
+    const pack = packs[0]!
+    const bytes = key.length + value.length + RECORD_OVERHEAD_BYTES
+    if (pack.count > 0 && pack.bytes + bytes > packBytesMax) this.#close(pack)
+    pack.append(Date.now(), key, 0, key.length, value, 0, value.length, NO_HEADERS)
+    this.#openBytes += bytes
   }
 
   /** Full batches, in the order in which they were filled. */

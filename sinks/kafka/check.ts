@@ -49,6 +49,7 @@ function neededTopics(settings: KafkaSettings, tables: readonly TableSchema[]): 
   const deadLetters = settings.options['dead.letter.topic']
   if (deadLetters !== undefined) written.set(deadLetters, 'the dead letter topic')
   if (settings.transactionTopic !== undefined) written.set(settings.transactionTopic, 'the transaction topic')
+  if (settings.schemaTopic !== undefined) written.set(settings.schemaTopic, 'the topic of schema changes')
   const enabled = settings.options['topic.creation.enable']
   return [
     checkpoint,

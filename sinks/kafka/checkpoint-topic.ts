@@ -5,13 +5,16 @@
  */
 import { createHash } from 'node:crypto'
 import { TidemarkError } from '../../core/errors.js'
+import type { TableId } from '../../core/model.js'
 import { type KafkaCluster, type Pack, PackWriter } from '../../drivers/kafka.js'
+import type { Announced } from './definitions.js'
 import type { OpenTransaction } from './open-transaction.js'
 import { readableConfig } from './readable-config.js'
 
 const VERSION = 1
 const CLAIM = 'claim'
 const CHECKPOINT = 'checkpoint'
+const DEFINITION = 'definition/'
 /** A longer checkpoint is cut into records of this many bytes. */
 const PART_BYTES_MAX = 400_000
 /** Room in a batch for everything beside the part. */
@@ -31,6 +34,8 @@ export interface SavedState {
   readonly checkpoint: string | null
   /** Partitions of every topic when the checkpoint was made. */
   readonly partitions: Readonly<Record<string, number>>
+  /** By table, for include.schema.changes. */
+  readonly definitions: ReadonlyMap<TableId, Announced>
   /** Which of two sets of part records the next long checkpoint may write over. */
   readonly spare: 'a' | 'b'
 }
@@ -113,7 +118,7 @@ export class CheckpointTopic {
    * The records of a checkpoint, null for a dropped pipeline. The last pack makes the others count; where nothing binds them together
    * (at-least-once) they must be acknowledged before it is sent.
    */
-  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'checkpoint'>): Pack[] {
+  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'checkpoint' | 'definitions'>): Pack[] {
     const { partitions, transaction } = state
     const open = transaction === null ? {} : { transaction }
     const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions, ...open }
@@ -126,6 +131,15 @@ export class CheckpointTopic {
     }
     const parts = { set: state.spare, count: packs.length, sha256: sha256(bytes) }
     return [...packs, this.#pack(CHECKPOINT, JSON.stringify({ ...head, parts }))]
+  }
+
+  /** A record of each table, so that a checkpoint does not grow with them. */
+  definition(table: TableId, announced: Announced): Pack {
+    const { last, log } = announced
+    return this.#pack(
+      `${DEFINITION}${table}`,
+      JSON.stringify({ version: VERSION, pipeline: this.#pipeline, last, log }),
+    )
   }
 
   /** Reads what is committed below `until`, from where the last read ended. */
@@ -143,8 +157,21 @@ export class CheckpointTopic {
       checkpoint: head === null ? null : (head.checkpoint ?? this.#joined(head, newest)),
       partitions: head?.partitions ?? {},
       transaction: head?.transaction ?? null,
+      definitions: this.#definitions(head, newest),
       spare: head?.parts?.set === 'a' ? 'b' : 'a',
     }
+  }
+
+  /** Those of a pipeline that was dropped count no more. */
+  #definitions(head: Head | null, newest: ReadonlyMap<string, Buffer>): Map<TableId, Announced> {
+    const found = new Map<TableId, Announced>()
+    if (head === null || head.checkpoint === null) return found
+    for (const [key, bytes] of newest) {
+      if (!key.startsWith(DEFINITION)) continue
+      const { last, log } = this.#json<Announced>(bytes)!
+      found.set(key.slice(DEFINITION.length) as TableId, { last, log })
+    }
+    return found
   }
 
   #joined({ parts }: Head, newest: ReadonlyMap<string, Buffer>): string | null {

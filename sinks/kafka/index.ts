@@ -3,6 +3,7 @@ import { defineSink } from '../../core/define.js'
 import type { Sink } from '../../core/sink.js'
 import { KafkaCluster, KafkaProducer } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
+import { saysSnapshot } from '../formats/message-options.js'
 import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
@@ -29,8 +30,10 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       connector: 'kafka',
       guarantee: settings.exactlyOnce ? 'exactly-once' : 'at-least-once',
       completesMoves: false,
+      keepsMoves: true,
       commitBytesMax: TRANSACTION_BYTES_MAX,
-      commitsBeforeTruncate: true,
+      commitsTruncateAlone: true,
+      marksSnapshot: saysSnapshot(messageFormatFrom(options, { logicalName: '' })),
       ...(settings.exactlyOnce
         ? { commitMsMax: settings.transactionTimeoutMs * TRANSACTION_TIME_PART }
         : { unfenced: true }),

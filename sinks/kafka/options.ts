@@ -113,6 +113,13 @@ export const kafkaSinkOptions = z
       .record(z.string().min(1), z.union([z.string(), z.number(), z.boolean()]).transform(String))
       .optional()
       .describe('Configuration of a topic that is made, e.g. `cleanup.policy: compact`.'),
+    'include.schema.changes': z
+      .boolean()
+      .default(false)
+      .describe(
+        'Each new definition of a table is announced in a topic of its own, before the first rows under it. For debezium-json.',
+      ),
+    'schema.changes.topic': text('For `include.schema.changes`. Default: the topic prefix alone, as Debezium.'),
     'partition.strategy': z
       .enum(PARTITION_STRATEGIES)
       .default('hash-by-key')
@@ -149,6 +156,12 @@ export const kafkaSinkOptions = z
       issue('message.too.large', 'dead-letter needs `dead.letter.topic`')
     if (options['message.too.large'] === 'claim-check' && options['claim.check.path'] === undefined)
       issue('message.too.large', 'claim-check needs `claim.check.path`')
+    const debezium = options['value.format'] === 'debezium-json' && options['debezium-json.flavor'] === 'debezium'
+    if (options['include.schema.changes'] && (!debezium || options['debezium-json.include-schema.enabled']))
+      issue(
+        'include.schema.changes',
+        'goes with value.format debezium-json in its own flavor, without embedded schemas',
+      )
     if (options['topic.replacement'] !== undefined && options['topic.regex'] === undefined)
       issue('topic.replacement', 'give `topic.regex` as well')
     if (options['topic.regex'] !== undefined && options['topic.replacement'] === undefined)

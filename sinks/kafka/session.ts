@@ -11,8 +11,10 @@ import { step } from '../../core/steps.js'
 import { KafkaCluster, KafkaProducer, type Pack } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import type { MessageFormat } from '../formats/messages.js'
+import { type SchemaChange, schemaChangeMessage } from '../formats/schema-change.js'
 import { BatchWriter } from './batch-writer.js'
 import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
+import { Definitions } from './definitions.js'
 import { restoreTransaction, savedTransaction } from './open-transaction.js'
 import type { KafkaSettings } from './settings.js'
 import { TopicTargets } from './targets.js'
@@ -39,6 +41,8 @@ export class KafkaSession implements SinkSession {
   /** Fingerprints of schemas that the format is ready for. */
   readonly #known = new Set<string>()
   readonly #writer: BatchWriter
+  /** null: include.schema.changes is off. */
+  readonly #definitions: Definitions | null
   readonly #sends = new Set<Promise<void>>()
   #inFlightBytes = 0
   #spare: 'a' | 'b'
@@ -57,6 +61,7 @@ export class KafkaSession implements SinkSession {
     this.#spare = state.spare
     this.#format = parts.format
     if (state.transaction !== null) restoreTransaction(parts.format, state.transaction)
+    this.#definitions = settings.schemaTopic === undefined ? null : new Definitions(state.definitions)
     this.#targets = new TopicTargets(parts.cluster, settings, state.partitions)
     this.#writer = new BatchWriter(parts.format, this.#targets, settings)
   }
@@ -96,6 +101,7 @@ export class KafkaSession implements SinkSession {
     await this.#guard(options.signal, async () => {
       await this.#targets.prepare(tables, options)
       await this.#register(tables, options.signal)
+      for (const schema of tables) this.#say(this.#definitions?.found(schema))
     })
   }
 
@@ -104,6 +110,7 @@ export class KafkaSession implements SinkSession {
       const sizes: number[] = []
       for (const batch of batches) {
         if (!this.#known.has(batch.schema.fingerprint)) await this.#learn(batch.schema, signal)
+        this.#say(this.#definitions?.before(batch))
         sizes.push(await this.#writer.write(batch))
         if (this.#writer.readyBytes >= SEND_BYTES) await this.#send(this.#writer.takeReady())
       }
@@ -122,9 +129,11 @@ export class KafkaSession implements SinkSession {
       const transaction = savedTransaction(this.#format.transactions?.open ?? null)
       const packs = this.#topic.checkpoint(checkpoint, { partitions, transaction, spare: this.#spare })
       if (packs.length > 1) this.#spare = this.#spare === 'a' ? 'b' : 'a'
+      const changed = this.#definitions?.takeChanged() ?? []
+      const all = [...changed.map(([table, announced]) => this.#topic.definition(table, announced)), ...packs]
       step('kafka.before-send')
-      if (this.#settings.exactlyOnce) await this.#commitTransaction(packs)
-      else await this.#commitAfter(packs)
+      if (this.#settings.exactlyOnce) await this.#commitTransaction(all)
+      else await this.#commitAfter(all)
       step('kafka.committed')
     })
   }
@@ -154,6 +163,12 @@ export class KafkaSession implements SinkSession {
   #stop(): void {
     void this.#producer.close().catch(() => {})
     void this.#cluster.close().catch(() => {})
+  }
+
+  #say(change: SchemaChange | null | undefined): void {
+    if (!change) return
+    const { prefix } = this.#settings.topics
+    this.#writer.schemaChange(schemaChangeMessage(change, { logicalName: prefix, nowMs: Date.now() }))
   }
 
   /**

@@ -19,6 +19,8 @@ export interface KafkaSettings {
   readonly topics: TopicOptions
   /** For BEGIN and END of source transactions; absent: nobody asked for them. */
   readonly transactionTopic: string | undefined
+  /** For definitions of tables; absent: nobody asked for them. */
+  readonly schemaTopic: string | undefined
   readonly replication: number
   readonly maxMessageBytesDefault: number
 }
@@ -41,6 +43,7 @@ export function kafkaSettings(options: KafkaSinkOptions, pipeline: string): Kafk
       mapping: options['sink.tableId-to-topic.mapping'] ?? new Map(),
     },
     transactionTopic: options['provide.transaction.metadata'] ? legal(`${prefix}.transaction`) : undefined,
+    schemaTopic: options['include.schema.changes'] ? legal(options['schema.changes.topic'] ?? prefix) : undefined,
     replication: options['topic.creation.default.replication.factor'] ?? BROKER_DEFAULT,
     maxMessageBytesDefault: MAX_MESSAGE_BYTES_DEFAULT,
   }

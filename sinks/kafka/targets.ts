@@ -64,7 +64,9 @@ export class TopicTargets {
     const { signal } = options
     const names = topicsOf(tables, this.#settings.topics)
     const deadLetter = this.#settings.options['dead.letter.topic']
-    const wanted = [...new Set([...names.values(), deadLetter, this.#settings.transactionTopic])].filter(
+    const { transactionTopic, schemaTopic } = this.#settings
+    for (const [id, name] of names) if (name === schemaTopic) throw shared(id, name)
+    const wanted = [...new Set([...names.values(), deadLetter, transactionTopic, schemaTopic])].filter(
       (name) => name !== undefined,
     )
     const found = await this.#cluster.topics(wanted, { signal })
@@ -144,7 +146,13 @@ export class TopicTargets {
 
   async #create(name: string, options: Options): Promise<void> {
     if (!this.#settings.options['topic.creation.enable']) throw this.#absent(name)
-    await this.#cluster.createTopic(name, newTopic(this.#settings), options)
+    const topic = newTopic(this.#settings)
+    // Definitions are read in the order in which they came.
+    await this.#cluster.createTopic(
+      name,
+      name === this.#settings.schemaTopic ? { ...topic, partitions: 1 } : topic,
+      options,
+    )
   }
 
   #absent(name: string): TidemarkError {
@@ -153,4 +161,12 @@ export class TopicTargets {
       fix: `kafka-topics.sh --bootstrap-server HOST:PORT --create --topic ${name} --partitions 1, or sink.topic.creation.enable: true`,
     })
   }
+}
+
+function shared(table: TableId, topic: string): TidemarkError {
+  return new TidemarkError('kafka.topic_collision', {
+    message: `rows of table ${table} and schema changes would both go to topic ${topic}`,
+    fix: 'Give the schema changes a topic of their own: sink.schema.changes.topic.',
+    at: 'sink.schema.changes.topic',
+  })
 }

@@ -32,6 +32,10 @@ export interface Profile {
   readonly keyless: boolean
   /** A second table joins the pipeline at some restart. */
   readonly added: boolean
+  /** A second table is captured from the start. */
+  readonly wide: boolean
+  /** Every seed's sink asks which rows are the first and the last, not only half of them. */
+  readonly marks: boolean
   readonly processCrash: boolean
   readonly serverCrash: boolean
   readonly stops: boolean
@@ -76,6 +80,8 @@ const BASE: Profile = {
   located: false,
   keyless: false,
   added: false,
+  wide: false,
+  marks: false,
   processCrash: true,
   serverCrash: true,
   stops: true,
@@ -100,6 +106,7 @@ const BASE: Profile = {
 
 const QUIET: Profile = { ...BASE, truncates: 0, alters: 0, toast: false, serverCrash: false, sleepers: false }
 
+const HELD: Profile = { ...QUIET, wide: true, marks: true, keys: 4, moves: 0.1, chunkPaces: [0.15, 0.4] }
 const LATE: Profile = { ...QUIET, late: 1, stubborn: 1, txns: 9, busy: 0.55, disasters: 0.04 }
 const DEFINED: Profile = { ...QUIET, alters: 0.3, toast: true, serverCrash: true, readers: 4, chunkPaces: [0.5] }
 
@@ -201,5 +208,9 @@ export const PROFILES: readonly Profile[] = [
     disasters: 0.06,
     busy: 0.6,
   },
+  // Tables of few rows, so that what is held back for the last mark is held long, and written to.
+  { ...HELD, name: 'last rows', busy: 0.6, paces: { deliver: 0.5 } },
+  { ...HELD, name: 'late last rows', wide: false, late: 1, stubborn: 1, txns: 9, disasters: 0.15, chunkPaces: [1] },
+  { ...HELD, name: 'late last windows', visibility: 'ordered', late: 1, stubborn: 1, txns: 9, disasters: 0.08 },
   { ...LATE, name: 'added table', added: true, keys: 5, readers: 4, chunkPaces: [1], disasters: 0.15 },
 ]

@@ -68,6 +68,7 @@ export interface ServerProfile {
   readonly keys: number
   readonly txns: number
   readonly added: boolean
+  readonly wide: boolean
   readonly truncates: number
   readonly alters: number
   readonly moves: number

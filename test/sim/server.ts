@@ -38,7 +38,7 @@ export class Server {
   widths = [0, 0]
   /** How often each table got new storage. */
   readonly rewrites = [0, 0]
-  readonly #published = [true, false]
+  readonly #published: boolean[]
   readonly #r: Random
   readonly #p: ServerProfile
   readonly #keys: number[] = []
@@ -53,7 +53,9 @@ export class Server {
   constructor(random: Random, profile: ServerProfile) {
     this.#r = random
     this.#p = profile
-    for (let k = 0; k < profile.keys; k++) this.#keys.push(k, ...(profile.added ? [SECOND_TABLE + k] : []))
+    this.#published = [true, profile.wide]
+    const second = profile.added || profile.wide
+    for (let k = 0; k < profile.keys; k++) this.#keys.push(k, ...(second ? [SECOND_TABLE + k] : []))
     for (const k of this.#keys) {
       if (!random.chance(0.6)) continue
       this.visible.set(k, { v: this.#version, t: 100_000 + k })

@@ -6,6 +6,7 @@
 import { TidemarkError } from '../../core/errors.js'
 import type { Change, ChangeBatch, Row, TableSchema } from '../../core/model.js'
 import type { Sink, SinkOpenContext, SinkSession } from '../../core/sink.js'
+import type { MarksJudge } from './marks.js'
 import type { Ops } from './ops.js'
 import type { SimProcess } from './process.js'
 import { addedValue, COLUMNS, tableNumber, widthOf } from './rows.js'
@@ -22,10 +23,13 @@ export class SinkStore {
   checkpoint: string | null = null
   epoch = 0
   commits = 0
+  /** null: the sink does not ask which rows are the first and the last. */
+  readonly marks: MarksJudge | null
   readonly #server: Server
   readonly #completes: boolean
 
-  constructor(server: Server, completes: boolean) {
+  constructor(server: Server, completes: boolean, marks: MarksJudge | null) {
+    this.marks = marks
     this.#server = server
     this.#completes = completes
   }
@@ -107,12 +111,14 @@ export class SinkStore {
 export interface SinkOptions {
   readonly completes: boolean
   readonly violated: (error: Error) => void
+  /** A truncate must be the only thing that its commit brings. */
+  readonly truncatesAlone: boolean
   /** Called right after a commit with how far the one before reached into its transaction. */
   readonly committed: (before: number) => void
 }
 
 export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options: SinkOptions): Sink {
-  const { completes, violated, committed } = options
+  const { completes, violated, committed, truncatesAlone } = options
   const fenced = () => {
     // The first may go unheard where the source failed too; then the next attempt is told at its start.
     if (++process.fenced > 2) violated(new Error('a process goes on although it was fenced'))
@@ -128,7 +134,13 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
     const commit = (checkpoint: string) => {
       if (store.epoch !== epoch) throw fenced()
       try {
-        for (const batch of written) store.apply(batch)
+        if (truncatesAlone && written.length > 1 && written.some(({ kind }) => kind === 'truncate'))
+          throw new Error(`a truncate is committed with ${written.length - 1} other batches`)
+        for (const batch of written) {
+          store.apply(batch)
+          store.marks?.apply(batch, epoch)
+        }
+        store.marks?.committed(checkpoint, epoch)
       } catch (error) {
         violated(error as Error)
       }
@@ -154,5 +166,12 @@ export function simSink(store: SinkStore, ops: Ops, process: SimProcess, options
       async close() {},
     }
   }
-  return { connector: 'sim', guarantee: 'exactly-once', completesMoves: completes, open }
+  const marksSnapshot = store.marks !== null
+  const traits = {
+    completesMoves: completes,
+    keepsMoves: truncatesAlone,
+    marksSnapshot,
+    commitsTruncateAlone: truncatesAlone,
+  }
+  return { connector: 'sim', guarantee: 'exactly-once', ...traits, open }
 }

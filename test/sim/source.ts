@@ -101,7 +101,9 @@ export class SimSource implements Source {
         idle = this.#server.flushed
         return this.#batch([], count, 0, idle)
       }
-      const upTo = Math.min(txn.messages.length, inside + 1 + this.#random.below(2))
+      let upTo = Math.min(txn.messages.length, inside + 1 + this.#random.below(2))
+      // A truncate is alone in its batch.
+      if (upTo === inside + 2 && txn.messages.slice(inside, upTo).some(({ op }) => op === 't')) upTo--
       const items = itemsOf(this.#server, txn.messages.slice(inside, upTo), this.#ref(txn, count), this.#profile)
       const whole = upTo === txn.messages.length && this.#random.chance(0.7)
       inside = upTo

@@ -1,12 +1,13 @@
 /** The parts of the kafka sink that need no broker: partitions, topics, options. */
 import t from 'tap'
-import { type TableSchema, tableId } from '../../core/model.js'
+import { type Origin, type TableSchema, tableId } from '../../core/model.js'
 import { kafkaOptions, parseBroker } from '../../drivers/kafka-options.js'
+import { Definitions } from '../../sinks/kafka/definitions.js'
 import { kafkaSinkOptions } from '../../sinks/kafka/options.js'
 import { createPartitioner, murmur2 } from '../../sinks/kafka/partition.js'
 import { kafkaSettings } from '../../sinks/kafka/settings.js'
 import { topicOf, topicsOf } from '../../sinks/kafka/topics.js'
-import { column, columnType, table } from '../support/format-tables.js'
+import { column, columnType, logOrigin, SNAPSHOT, table } from '../support/format-tables.js'
 
 const SERVERS = { 'properties.bootstrap.servers': 'localhost:9092' }
 
@@ -107,4 +108,45 @@ t.test('defaults', async (t) => {
     { 'properties.acks': '1' },
   ])
     t.equal(kafkaSinkOptions.safeParse({ ...SERVERS, ...wrong }).success, false, JSON.stringify(wrong))
+})
+
+t.test('a definition is announced when it is new, also while a copy is ahead of the log', async (t) => {
+  const version = (fingerprint: string): TableSchema => ({ ...named('public', 'w'), fingerprint })
+  const [old, now] = [version('old'), version('now')]
+  const LOG = logOrigin(0n)
+  const batch = (schema: TableSchema, origin: Origin) =>
+    ({ kind: 'rows', schema, origin, changes: [], bytes: 0 }) as const
+  const saved = new Map<TableSchema['id'], { last: string; log: string | null }>()
+  let definitions = new Definitions(saved)
+  const said = (schema: TableSchema, origin: Origin) => {
+    const change = definitions.before(batch(schema, origin))
+    for (const [id, announced] of definitions.takeChanged()) saved.set(id, announced)
+    definitions = new Definitions(saved)
+    return change && `${change.type} ${change.schema.fingerprint}`
+  }
+  t.match(definitions.found(now), { type: 'CREATE', origin: null })
+  for (const [id, announced] of definitions.takeChanged()) saved.set(id, announced)
+  t.equal(definitions.found(now), null)
+  const steps = [
+    [now, SNAPSHOT, null],
+    [old, LOG, 'ALTER old'],
+    [now, SNAPSHOT, 'ALTER now'],
+    [old, LOG, null],
+    [now, SNAPSHOT, null],
+    [now, LOG, null],
+    [now, SNAPSHOT, null],
+    [old, LOG, 'ALTER old'],
+    [old, LOG, null],
+    [now, LOG, 'ALTER now'],
+  ] as const
+  for (const [i, [schema, origin, want]] of steps.entries()) t.equal(said(schema, origin), want, `step ${i}`)
+})
+
+t.test('schema changes go with formats that have them', async (t) => {
+  const issues = (more: Record<string, unknown>) =>
+    kafkaSinkOptions.safeParse({ ...SERVERS, 'include.schema.changes': true, ...more }).success
+  t.ok(issues({}))
+  t.notOk(issues({ 'value.format': 'row-json' }))
+  t.notOk(issues({ 'debezium-json.flavor': 'flink' }))
+  t.notOk(issues({ 'debezium-json.include-schema.enabled': true }))
 })

@@ -17,8 +17,9 @@ function sourceTable(name: string): SourceTable {
   return { schema: { ...schema, key: [0] }, order, estimatedRows: null, estimatedBytes: null }
 }
 
-function merger(name: string, state: CheckpointState | null, out: ChangeBatch[] = []) {
-  const options = { tables: [sourceTable(name)], added: new Set<TableId>(), state, position: '0/1' as Position }
+function merger(name: string, state: CheckpointState | null, out: ChangeBatch[] = [], more: readonly string[] = []) {
+  const tables = [name, ...more].map(sourceTable)
+  const options = { tables, marks: more.length > 0, added: new Set<TableId>(), state, position: '0/1' as Position }
   return new Merger({ ...options, snapshot: true, completesMoves: true, emit: (batch) => out.push(batch) })
 }
 
@@ -73,6 +74,70 @@ t.test('the checkpoint of the first version is read, and says the same when writ
   t.throws(() => readCheckpoint('{"version":99}'), { code: 'core.checkpoint_unreadable' })
   t.throws(() => readCheckpoint('no json'), { code: 'core.checkpoint_unreadable' })
 })
+
+const read = (one: Merger, name: string, ids: readonly string[]) => {
+  const [id, table] = [...one.tables].find(([, { table }]) => table.schema.name === name)!
+  const range = table.ranges.find(({ state }) => state === 'waiting')!
+  table.open(range.id)
+  table.cut(range.id, cut(800n, 1n))
+  if (ids.length > 0) {
+    const rows = ids.map((key) => [key])
+    one.rows(id, range.id, { schema: table.table.schema, rows, bytes: 8 }, { key: [ids.at(-1)!], side: 'after' })
+  }
+  one.finish(id, range.id, null)
+}
+const marksOf = (out: readonly ChangeBatch[]) =>
+  out.flatMap((batch) =>
+    batch.kind === 'truncate'
+      ? []
+      : batch.changes.map(({ after }, i) => {
+          const { first, last } = batch.marks ?? {}
+          const mark = (i === batch.changes.length - 1 ? last : undefined) ?? (i === 0 ? first : undefined)
+          return `${batch.schema.name} ${after![0]} ${mark ?? batch.marks?.others ?? 'true'}`
+        }),
+  )
+
+t.test(
+  '1.10 l a checkpoint with marks is read, says the same when written again, and gives no mark twice',
+  async (t) => {
+    const state = readCheckpoint(
+      readFileSync(new URL('../fixtures/checkpoints/v1-marks.json', import.meta.url), 'utf8'),
+    )
+    const out: ChangeBatch[] = []
+    const one = merger('orders', state, out, ['done', 'next'])
+    const { tables, marks } = one.checkpoint()
+    t.same({ tables, marks }, { tables: state.tables, marks: state.marks })
+    read(one, 'orders', ['100'])
+    read(one, 'next', ['1', '2'])
+    t.same(marksOf(out), ['next 1 first_in_data_collection', 'orders 100 last_in_data_collection', 'next 2 last'])
+    t.equal(one.checkpoint().marks, 'over')
+  },
+)
+
+t.test('1.10 l a checkpoint without marks gives no first row to what has started', async (t) => {
+  const state = readCheckpoint(readFileSync(new URL('../fixtures/checkpoints/v1.json', import.meta.url), 'utf8'))
+  const out: ChangeBatch[] = []
+  const one = merger('done', { ...state, cuts: [] }, out, ['next'])
+  read(one, 'next', ['1', '2'])
+  t.same(marksOf(out), ['next 1 first_in_data_collection', 'next 2 last'])
+})
+
+t.test(
+  '1.10 l one row is the last rather than the first of all, and that rather than the last of its table',
+  async (t) => {
+    const out: ChangeBatch[] = []
+    const one = merger('a', null, out, ['b', 'c', 'd'])
+    for (const [name, ids] of [
+      ['a', ['1']],
+      ['b', []],
+      ['c', ['1']],
+      ['d', ['1']],
+    ] as const)
+      read(one, name, ids)
+    one.log({ items: [], position: '0/9' as Position, ordinal: 9n, midTransaction: false, bytes: 0 })
+    t.same(marksOf(out), ['a 1 first', 'c 1 last_in_data_collection', 'd 1 last'])
+  },
+)
 
 t.test('1,000,000 contiguous finished chunks checkpoint in under 1 MiB', async (t) => {
   const one = merger('t', null)

@@ -501,7 +501,9 @@ t.test('the first and the last row of a snapshot can be marked', async (t) => {
       for (const name of ['debezium-json', 'cloudevents', 'canal-json']) {
         const format = formatOf({ 'value.format': name })
         const marks = { first: 'first_in_data_collection', last: 'last' } as const
-        const found = textsOf(format.encode(batch, marks)).map(({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1])
+        const found = textsOf(format.encode({ ...batch, marks } as ChangeBatch)).map(
+          ({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1],
+        )
         const want = all.map((_, i) => (i === count - 1 ? 'last' : i === 0 ? 'first_in_data_collection' : 'true'))
         t.strictSame(found, name === 'canal-json' ? all.map(() => undefined) : want, `${name}, ${count} rows`)
         const again = messageTexts(format, batch).map(({ value }) => /napshot":"(\w+)"/.exec(value!)?.[1])

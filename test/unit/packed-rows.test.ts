@@ -2,7 +2,7 @@
 import t from 'tap'
 import { type CopyPiece, CopyRows, joined, lastRow, withoutLast } from '../../connectors/postgres/copy-rows.js'
 import type { ChangeBatch, Row, TableSchema } from '../../core/model.js'
-import { changeCount, packedChunk, renamedBatch, snapshotBatch } from '../../core/packed-rows.js'
+import { changeCount, packedChunk, renamedBatch, snapshotBatch, splitLast } from '../../core/packed-rows.js'
 import { COPY_SLACK_BYTES, FRAME_BYTES } from '../../drivers/postgres-copy.js'
 import { createFormat, FORMAT_NAMES } from '../../sinks/formats/format.js'
 import { copyText } from '../../sinks/postgres/values.js'
@@ -110,6 +110,30 @@ function both(schema: TableSchema, rows: readonly Row[]): { packed: ChangeBatch;
     plain: snapshotBatch({ schema, rows, bytes }, SNAPSHOT),
   }
 }
+
+t.test('the last row comes off, and the others stay bytes', async (t) => {
+  for (let i = 0; i < 100; i++) {
+    const rows = Array.from({ length: 1 + below(5) }, randomRow)
+    const piece = pieceOf(rows)
+    const chunk = packedChunk(SCHEMA, new CopyRows(piece, SCHEMA.columns.length), piece.bytes.length)
+    const { head, row, bytes } = splitLast(chunk)
+    t.strictSame(row, rows.at(-1))
+    t.equal((head?.bytes ?? 0) + bytes, chunk.bytes)
+    t.equal(head?.packed?.count ?? 0, rows.length - 1)
+    if (head === null) continue
+    t.strictSame(head.packed!.last(), rows.at(-2))
+    const format = createFormat({ name: 'row-json', logicalName: 's', clock: () => 1 })
+    const written = (batch: ChangeBatch) => format.encode(batch).bytes.toString()
+    const plain = { schema: SCHEMA, rows: rows.slice(0, -1), bytes: head.bytes }
+    t.equal(written(snapshotBatch(head, SNAPSHOT)), written(snapshotBatch(plain, SNAPSHOT)))
+    const marks = { first: 'first' } as const
+    const marked = snapshotBatch(head, SNAPSHOT, marks)
+    t.strictSame(renamedBatch(marked, { ...SCHEMA, name: 'other' }), {
+      ...marked,
+      schema: { ...SCHEMA, name: 'other' },
+    })
+  }
+})
 
 for (const name of FORMAT_NAMES) {
   const format = createFormat({ name, logicalName: 's', clock: () => 1 })
