@@ -4,12 +4,19 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Abortable, LogBatch } from '../../core/source.js'
-import type { KafkaCluster, PartitionBatch, PartitionsReader } from '../../drivers/kafka.js'
+import type { KafkaCluster, KafkaRecord, PartitionBatch, PartitionsReader } from '../../drivers/kafka.js'
 import { bytesOf, type RecordDecoding, type RecordPlace } from './decoding.js'
 import { formatKafkaPosition, type KafkaPosition } from './position.js'
 
 /** A batch closes at this size: it is decoded whole, and a checkpoint falls between two (I8). */
 const BATCH_BYTES_MAX = 256 * 1024
+
+/** What every format's truncate has in it. Rows that have it too are only batches of their own. */
+const TRUNCATES = ['"t"', 'TRUNCATE', 'truncate']
+
+function mayTruncate({ value }: KafkaRecord): boolean {
+  return value !== null && TRUNCATES.some((text) => value.includes(text))
+}
 
 export interface TailParts {
   readonly cluster: KafkaCluster
@@ -155,7 +162,10 @@ export class KafkaTail {
       next[partition] = after
       places.push({ topic, partition, partitions: next.length, record, ordinal: this.#parts.position.ordinal })
       bytes += bytesOf(record)
-      if (bytes < BATCH_BYTES_MAX && i + 1 < records.length) continue
+      const following = records[i + 1]
+      // A truncate is alone in its batch.
+      const apart = mayTruncate(record) || (following !== undefined && mayTruncate(following))
+      if (bytes < BATCH_BYTES_MAX && following !== undefined && !apart) continue
       yield this.#batch(places, bytes)
       places = []
       bytes = 0

@@ -236,6 +236,21 @@ t.test('a batch is cut by its bytes, and its position says what it holds', async
   )
 })
 
+t.test('a truncate is alone in its batch', async (t) => {
+  const small = batch('s.public.a', 0, 0, 5)
+  const records = small.records.map((record, i) => ({
+    ...record,
+    value: Buffer.from(JSON.stringify(i === 2 ? { op: 't', source: {} } : { op: 'c', after: { id: i } })),
+  }))
+  const { tail } = tailOver([{ ...small, records }], [0n])
+  const batches = await all(tail)
+  t.same(
+    batches.map(({ items }) => items.map(({ kind }) => kind)),
+    [[], ['rows'], ['truncate'], ['rows']],
+  )
+  t.same(batches.map(nextOf), [[0], [2], [3], [5]])
+})
+
 t.test('what lies behind the end of a bounded run waits until every partition is there', async (t) => {
   const { tail, calls } = tailOver(
     [
