@@ -258,6 +258,9 @@ t.test('a source needs Read and Describe on its topics, no group, and says what 
   await allow('describer', [['DESCRIBE', 'TOPIC', topic]])
   const [lacking] = (await findings('describer')).filter(({ level }) => level === 'problem')
   t.match(lacking?.message, /^user describer lacks Read on topic acl-source$/)
-  t.ok(lacking?.fix?.includes(`--allow-principal 'User:describer' --operation Read --topic '${topic}'`), lacking?.fix ?? '')
+  t.ok(
+    lacking?.fix?.includes(`--allow-principal 'User:describer' --operation Read --topic '${topic}'`),
+    lacking?.fix ?? '',
+  )
   await t.rejects(findings('blind'), { code: 'kafka.permission' })
 })
