@@ -11,7 +11,7 @@ import { type Fetched, fetch } from './kafka-fetch.js'
 import type { KafkaNodes } from './kafka-nodes.js'
 import { outOfRange } from './kafka-reader.js'
 import { type KafkaRecord, readBatches } from './kafka-records.js'
-import type { TopicPartition } from './kafka-requests.js'
+import type { TopicMetadata, TopicPartition } from './kafka-requests.js'
 import { abortable } from './kafka-retry.js'
 
 /** How long a broker waits for news. */
@@ -128,11 +128,17 @@ export class PartitionsReader {
   async #findLeaders(states: readonly State[], signal: AbortSignal): Promise<void> {
     const unknown = new Set(states.filter((s) => this.#nodeOf(s) === null).map(({ at }) => at.topic))
     if (unknown.size === 0) return
+    await this.#metadata([...unknown], signal)
+  }
+
+  /** Nothing while no broker answers: whoever asked is failing, and asks again. */
+  async #metadata(topics: readonly string[], signal: AbortSignal): Promise<readonly TopicMetadata[]> {
     try {
-      await this.#nodes.metadata([...unknown], { signal })
+      return (await this.#nodes.metadata(topics, { signal })).topics
     } catch (error) {
       signal.throwIfAborted()
       if (!isConnectionLost(error) && !(error instanceof TidemarkError && error.retriable)) throw error
+      return []
     }
   }
 
@@ -199,8 +205,7 @@ export class PartitionsReader {
 
   /** Another topic under the name, or none any more. */
   async #requireSame({ at, topicId, failing }: State, signal: AbortSignal): Promise<void> {
-    const { topics } = await this.#nodes.metadata([at.topic], { signal })
-    const [found] = topics
+    const [found] = await this.#metadata([at.topic], signal)
     if (found?.error === KafkaCode.none && topicId !== null && found.id !== topicId) throw topicRecreated(at.topic)
     const gone = found?.error === KafkaCode.unknownTopicOrPartition
     if (gone && failing !== null && performance.now() - failing > GONE_MS) throw topicGone(at.topic)

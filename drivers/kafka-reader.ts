@@ -1,5 +1,5 @@
 /**
- * Our own Fetch loop at isolation level 1, without a consumer group. What is always true: the position counts what is in
+ * One partition read up to an end, at isolation level 1 and without a consumer group. What is always true: the position counts what is in
  * the log, not what is delivered; the last thing in a transactional log is a marker that no consumer ever sees.
  */
 
@@ -7,31 +7,20 @@ import { TidemarkError } from '../core/errors.js'
 import type { Abortable } from '../core/source.js'
 import { describeProducers, transactionalIdsOf } from './kafka-admin-requests.js'
 import { ConnectionLost, isConnectionLost, KafkaCode, LEADER_BUSY, refused } from './kafka-errors.js'
-import { type Fetched, type FetchOptions, fetch } from './kafka-fetch.js'
+import { type Fetched, fetch } from './kafka-fetch.js'
 import type { KafkaNodes } from './kafka-nodes.js'
 import { type KafkaRecord, readBatches } from './kafka-records.js'
 import type { TopicPartition } from './kafka-requests.js'
 import { abortable, Busy, repeat } from './kafka-retry.js'
 
-/** How long the broker waits for news: shorter where an end is awaited. */
-const TAIL_WAIT_MS = 500
-const END_WAIT_MS = 50
-/** A reader that was sent to a replica nearby asks the leader again after this long. */
-const REPLICA_MS_MAX = 5 * 60_000
+/** How long the broker waits for news: an end is awaited. */
+const WAIT_MS = 50
 
-export interface TailBatch {
-  readonly records: readonly KafkaRecord[]
-  /** Where to go on. */
-  readonly next: bigint
-  readonly highWatermark: bigint
-}
-
-/** One partition's reader. */
+/** One partition's reader; kafka-partitions.ts reads many, without end. */
 export class PartitionReader {
   readonly #nodes: KafkaNodes
   readonly #at: TopicPartition
   readonly #where: string
-  #replica: { readonly node: number; readonly until: number } | null = null
 
   constructor(nodes: KafkaNodes, at: TopicPartition) {
     this.#nodes = nodes
@@ -48,7 +37,7 @@ export class PartitionReader {
     let position = from
     let deadline = performance.now() + timeoutMs
     while (position < until) {
-      const { records, next } = await this.#read(position, { waitMs: END_WAIT_MS, rack: '' }, signal)
+      const { records, next } = await this.#read(position, signal)
       if (next > position) deadline = performance.now() + timeoutMs
       else if (performance.now() > deadline) throw await this.#hanging(position, until, timeoutMs, signal)
       position = next
@@ -57,61 +46,33 @@ export class PartitionReader {
     }
   }
 
-  /** Without end; also yields when only the position moved. */
-  async *tail(from: bigint, { signal }: Abortable): AsyncGenerator<TailBatch> {
-    let position = from
-    for (;;) {
-      const rack = this.#nodes.options.rack ?? ''
-      const { records, next, highWatermark } = await this.#read(position, { waitMs: TAIL_WAIT_MS, rack }, signal)
-      if (next === position) continue
-      position = next
-      yield { records, next, highWatermark }
-    }
+  async #read(position: bigint, signal: AbortSignal) {
+    const { records, aborted } = await this.#fetch(position, signal)
+    return readBatches(records, position, aborted, this.#where)
   }
 
-  async #read(position: bigint, options: FetchOptions, signal: AbortSignal) {
-    const fetched = await this.#fetch(position, options, signal)
-    const { highWatermark, aborted } = fetched
-    return { ...(await readBatches(fetched.records, position, aborted, this.#where)), highWatermark }
-  }
-
-  async #fetch(position: bigint, options: FetchOptions, signal: AbortSignal): Promise<Fetched> {
+  async #fetch(position: bigint, signal: AbortSignal): Promise<Fetched> {
     const { topic, partition } = this.#at
     return repeat(`reading ${this.#where}`, { retryMs: this.#nodes.options.retryMs, signal }, async () => {
-      const node = this.#source() ?? (await findLeader(this.#nodes, this.#at, signal))
+      const node = await findLeader(this.#nodes, this.#at, signal)
       if (node === null) return new Busy(KafkaCode.leaderNotAvailable)
-      let fetched: Fetched
+      let fetched: Fetched | undefined
       try {
         const link = await this.#nodes.link(node, 'fetch', { signal })
-        const [answer] = await abortable(fetch(link, [{ ...this.#at, position, topicId: null }], options), signal)
-        if (!answer) throw new ConnectionLost('Fetch was answered without the partition')
-        fetched = answer
+        // Without a rack the leader answers itself.
+        const place = { ...this.#at, position, topicId: null }
+        ;[fetched] = await abortable(fetch(link, [place], { waitMs: WAIT_MS, rack: '' }), signal)
+        if (!fetched) throw new ConnectionLost('Fetch was answered without the partition')
       } catch (error) {
-        if (isConnectionLost(error)) this.#elsewhere()
+        if (isConnectionLost(error)) this.#nodes.forget(topic)
         throw error
       }
-      if (fetched.error === KafkaCode.none) {
-        if (fetched.replica < 0 || fetched.replica === node) return fetched
-        this.#replica = { node: fetched.replica, until: performance.now() + REPLICA_MS_MAX }
-        // The leader that sends us elsewhere sends no records.
-        return fetched.records.length > 0 ? fetched : new Busy(KafkaCode.none)
-      }
-      const onReplica = this.#source() !== null
-      this.#elsewhere()
-      if (LEADER_BUSY.has(fetched.error) || onReplica) return new Busy(fetched.error)
+      if (fetched.error === KafkaCode.none) return fetched
+      this.#nodes.forget(topic)
+      if (LEADER_BUSY.has(fetched.error)) return new Busy(fetched.error)
       if (fetched.error === KafkaCode.offsetOutOfRange) throw outOfRange(this.#where, position)
       throw refused(fetched.error, `reading partition ${partition}`, `topic ${topic}`)
     })
-  }
-
-  #source(): number | null {
-    if (this.#replica && performance.now() > this.#replica.until) this.#replica = null
-    return this.#replica?.node ?? null
-  }
-
-  #elsewhere(): void {
-    this.#replica = null
-    this.#nodes.forget(this.#at.topic)
   }
 
   /** Who holds the position back, as far as the brokers say. */

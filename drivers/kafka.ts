@@ -17,7 +17,7 @@ import type { KafkaOptions } from './kafka-connection.js'
 import { KafkaCode, LEADER_BUSY, NOT_PERMITTED, refused } from './kafka-errors.js'
 import { KafkaNodes } from './kafka-nodes.js'
 import { PartitionsReader } from './kafka-partitions.js'
-import { findLeader, PartitionReader, type TailBatch } from './kafka-reader.js'
+import { findLeader, PartitionReader } from './kafka-reader.js'
 import type { KafkaRecord } from './kafka-records.js'
 import { EARLIEST, LATEST, listOffset } from './kafka-requests.js'
 import { abortable, Busy, repeat } from './kafka-retry.js'
@@ -37,7 +37,7 @@ export { PackBuffers } from './kafka-pack-buffers.js'
 export { type PartitionBatch, type PartitionPlace, topicGone, topicRecreated } from './kafka-partitions.js'
 export { fits } from './kafka-prepare.js'
 export { KafkaProducer, type ProducerOptions } from './kafka-producer.js'
-export type { KafkaRecord, PartitionsReader, TailBatch }
+export type { KafkaRecord, PartitionsReader }
 
 const CREATE_TIMEOUT_MS = 30_000
 const INIT_PRODUCER_ID = 22
@@ -197,11 +197,6 @@ export class KafkaCluster {
     options: Abortable & { readonly timeoutMs: number },
   ): AsyncIterable<readonly KafkaRecord[]> {
     return new PartitionReader(this.nodes, { topic, partition }).committed(from, until, options)
-  }
-
-  /** The same without end. */
-  tail(topic: string, partition: number, from: bigint, options: Abortable): AsyncIterable<TailBatch> {
-    return new PartitionReader(this.nodes, { topic, partition }).tail(from, options)
   }
 
   /** Many partitions at once, without end. */

@@ -3,11 +3,14 @@
  * nothing, and the operations that docs/kafka.md lists are enough for a whole sync.
  */
 import t, { type Test } from 'tap'
+import { kafkaSource } from '../../connectors/kafka/index.js'
 import type { Finding } from '../../core/define.js'
 import { ITEMS } from '../../core/testing/items.js'
 import { kafkaSink } from '../../sinks/kafka/index.js'
+import { committedRows } from '../support/committed-files.js'
 import { startKafka } from '../support/kafka.js'
 import { kafkaPipeline, parsedSinkOptions } from '../support/kafka-sink.js'
+import { fromKafka, parsedSourceOptions, put } from '../support/kafka-source.js'
 import { createDatabase } from '../support/postgres.js'
 import { runTidemark, startTidemark } from '../support/process.js'
 import { until } from '../support/until.js'
@@ -104,7 +107,7 @@ const PRESENT: Readonly<Record<string, Case>> = {
   },
 }
 
-const users = [...Object.keys(ABSENT), ...Object.keys(PRESENT), 'sync', 'loose']
+const users = [...Object.keys(ABSENT), ...Object.keys(PRESENT), 'sync', 'loose', 'reader', 'describer', 'blind']
 const login = 'org.apache.kafka.common.security.plain.PlainLoginModule'
 const { kafka, server } = await startKafka(t, {
   properties: {
@@ -220,4 +223,44 @@ t.test('at-least-once needs no transactional id, and settings that may not be re
   const once = await runTidemark(t, ['sync', file, '--once'])
   t.equal(once.code, 0, once.stderr)
   t.equal(await kafka.count(renamed[data]!), 500)
+})
+
+t.test('a source needs Read and Describe on its topics, no group, and says what it lacks', async (t) => {
+  const topic = 'acl-source'
+  await kafka.createNamed(topic, {})
+  const envelope = { op: 'c', before: null, after: { id: 1 }, source: { db: 'shop', schema: 'public', table: 'w' } }
+  await put(kafka, { topic }, [{ key: '{"id":1}', value: JSON.stringify(envelope) }])
+  const options = (user: string) => parsedSourceOptions(kafka, { ...as(user), topics: topic })
+  const findings = (user: string) => kafkaSource.check(options(user), { pipeline: 'acl', signal })
+  await allow('reader', [
+    ['READ', 'TOPIC', topic],
+    ['DESCRIBE', 'TOPIC', topic],
+  ])
+  const found = await findings('reader')
+  t.same(
+    found.filter(({ level }) => level === 'problem'),
+    [],
+  )
+  t.match(
+    found.map(({ message }) => message).join('; '),
+    /may not be read \(DescribeConfigs\).*1 messages read as debezium-json/,
+  )
+  const folder = fromKafka(t, {
+    kafka,
+    name: 'acl_source',
+    source: { ...as('reader'), topics: topic },
+    sink: { type: 'file', path: '{{DIR}}/out', 'value.format': 'row-json' },
+  })
+  const run = await runTidemark(t, ['sync', folder.file, '--until-caught-up'])
+  t.equal(run.code, 0, run.stderr)
+  t.match(committedRows(folder.path('out')), /"id":1/)
+
+  await allow('describer', [['DESCRIBE', 'TOPIC', topic]])
+  const [lacking] = (await findings('describer')).filter(({ level }) => level === 'problem')
+  t.match(lacking?.message, /^user describer lacks Read on topic acl-source$/)
+  t.ok(
+    lacking?.fix?.includes(`--allow-principal 'User:describer' --operation Read --topic '${topic}'`),
+    lacking?.fix ?? '',
+  )
+  await t.rejects(findings('blind'), { code: 'kafka.permission' })
 })

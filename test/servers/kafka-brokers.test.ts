@@ -6,7 +6,7 @@ import { createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { KafkaOptions, KafkaSasl, KafkaTls } from '../../drivers/kafka.js'
-import { startKafka } from '../support/kafka.js'
+import { startKafka, type TestKafka } from '../support/kafka.js'
 import {
   connectKafka,
   numbered,
@@ -18,6 +18,7 @@ import {
 } from '../support/kafka-packs.js'
 import { random, testSeed } from '../support/seed.js'
 import { Certificates } from '../support/tls.js'
+import { until } from '../support/until.js'
 
 const signal = new AbortController().signal
 /** A broker on a busy machine takes its time to start. */
@@ -270,6 +271,7 @@ t.test('three brokers, leaders that move, and one that dies', async (t) => {
   const cluster = await connectKafka(t, kafka.options({ retryMs: RESTART_MS_MAX }))
   const producer = await openProducer(t, cluster, { compression: 'zstd' })
   const next = [0, 0, 0]
+  const { seen, stop } = await follow(t, kafka, topic)
   let moving = true
   let moves = 0
   const mover = (async () => {
@@ -311,5 +313,35 @@ t.test('three brokers, leaders that move, and one that dies', async (t) => {
   await rounds(10)
   await third.start()
   await rounds(10)
-  t.same(numbersOf(await kafka.read(topic)), { 0: range(0, next[0]!), 1: range(0, next[1]!), 2: range(0, next[2]!) })
+  const want = { 0: range(0, next[0]!), 1: range(0, next[1]!), 2: range(0, next[2]!) }
+  t.same(numbersOf(await kafka.read(topic)), want)
+  await until(() => seen.every((list, i) => list.length >= next[i]!), {
+    what: 'the reader has all',
+    timeoutMs: RESTART_MS_MAX,
+  })
+  await stop()
+  t.same({ ...seen }, want, 'our own reader followed its leaders, and saw each record once')
 })
+
+/** Reads all partitions while leaders move. */
+async function follow(t: Test, kafka: TestKafka, topic: string) {
+  const cluster = await connectKafka(t, kafka.options({ retryMs: RESTART_MS_MAX }))
+  const { signal } = new AbortController()
+  const found = (await cluster.topics([topic], { signal })).get(topic)!
+  const seen = Array.from({ length: found.partitions }, (): number[] => [])
+  const reader = cluster.reader()
+  for (const partition of seen.keys()) reader.add({ topic, partition, topicId: found.id, position: 0n })
+  const ending = new AbortController()
+  const reading = (async () => {
+    for await (const batches of reader.read({ signal: ending.signal })) {
+      for (const { partition, records } of batches) seen[partition]!.push(...records.map(({ value }) => Number(value)))
+    }
+  })()
+  // Seen at once, not only when somebody waits for it.
+  reading.catch(() => {})
+  const stop = async () => {
+    ending.abort(new Error('enough'))
+    await t.rejects(reading, { message: 'enough' })
+  }
+  return { seen, stop }
+}

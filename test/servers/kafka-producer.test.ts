@@ -327,7 +327,9 @@ t.test('reading to a position', async (t) => {
   t.same(await readAll(), [...range(0, 10), 200, 201, ...range(10, 5)])
   await t.rejects(
     (async () => {
-      for await (const batch of cluster.tail(topic, 0, 1_000n, { signal })) t.same(batch, {})
+      const reader = cluster.reader()
+      reader.add({ topic, partition: 0, topicId: null, position: 1_000n })
+      for await (const batches of reader.read({ signal })) t.same(batches, [])
     })(),
     { code: 'kafka.offset_out_of_range', message: new RegExp(`${topic}-0.*1000`) },
   )
@@ -340,11 +342,13 @@ t.test('a tail waits for more', async (t) => {
   const stop = new AbortController()
   const found: number[] = []
   let next = 0n
+  const reader = cluster.reader()
+  reader.add({ topic, partition: 0, topicId: null, position: 0n })
   const following = (async () => {
-    for await (const batch of cluster.tail(topic, 0, 0n, { signal: stop.signal })) {
-      found.push(...batch.records.map(({ value }) => Number(value)))
-      t.ok(batch.next > next && batch.next <= batch.highWatermark)
-      next = batch.next
+    for await (const [batch] of reader.read({ signal: stop.signal })) {
+      found.push(...batch!.records.map(({ value }) => Number(value)))
+      t.ok(batch!.next > next)
+      next = batch!.next
     }
   })()
   for (let i = 0; i < 3; i++) {
