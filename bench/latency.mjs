@@ -7,7 +7,6 @@ import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync
 import { join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import pg from 'pg'
-import { KafkaCluster } from '../dist/drivers/kafka.js'
 
 const ROWS_PER_SECOND = 2_000
 const COMMIT_EVERY_MS = 10
@@ -68,12 +67,10 @@ async function measure(kind, { work, urlOf, psql, cli, database, pinned, kafka }
       ? await tableReader(urlOf(target))
       : kind === 'file'
         ? fileReader(folder)
-        : kind === 'kafka'
-          ? await topicReader(kafka, `${prefix}.public.beat`)
-          : await topicsReader(
-              kafka,
-              tables.map((table) => `${prefix}.public.${table}`),
-            )
+        : await topicsReader(
+            kafka,
+            tables.map((table) => `${prefix}.public.${table}`),
+          )
   const writer = new pg.Client({ connectionString: urlOf(database) })
   await writer.connect()
   try {
@@ -213,38 +210,5 @@ async function topicsReader(broker, topics) {
   await joined
   const newest = async () => max
   newest.close = () => consumer.disconnect()
-  return newest
-}
-
-/** What a consumer with isolation.level=read_committed has seen. */
-async function topicReader(broker, topic) {
-  const stop = new AbortController()
-  const { signal } = stop
-  const options = {
-    brokers: [broker],
-    clientId: 'bench',
-    connectTimeoutMs: 5_000,
-    requestTimeoutMs: 30_000,
-    retryMs: 30_000,
-  }
-  const cluster = await KafkaCluster.connect(options, { signal })
-  for (let found = null; found === null; await sleep(50)) found = (await cluster.topics([topic], { signal })).get(topic)
-  let max = 0
-  const reading = (async () => {
-    for await (const { records } of cluster.tail(topic, 0, 0n, { signal })) {
-      for (const { value } of records) {
-        const id = value && /"after":\{"id":(\d+)/.exec(value.toString('latin1', 0, 200))
-        if (id) max = Math.max(max, Number(id[1]))
-      }
-    }
-  })().catch((error) => {
-    if (!signal.aborted) throw error
-  })
-  const newest = async () => max
-  newest.close = async () => {
-    stop.abort()
-    await reading
-    await cluster.close()
-  }
   return newest
 }
