@@ -143,3 +143,10 @@ export function keyIndex(target: Target, columns: readonly string[]): TargetInde
     columns.every((name) => index.columns.includes(name) && never(name))
   return target.uniqueIndexes.find(fits) ?? null
 }
+
+export async function databaseExists(connection: MysqlConnection, database: string): Promise<boolean> {
+  const rows = await connection.query(
+    `SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ${quoteText(database)}`,
+  )
+  return rows.length > 0
+}

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { TidemarkError } from '../../core/errors.js'
 import type { Column, TableSchema } from '../../core/model.js'
-import { type MysqlConnection, quoteMysqlName as quoteName, quoteMysqlText as quoteText } from '../../drivers/mysql.js'
+import { quoteMysqlName as quoteName, quoteMysqlText as quoteText } from '../../drivers/mysql.js'
 import { markComment, type TargetName } from './catalog.js'
 import type { Problem } from './judge.js'
 import type { TargetServer } from './server.js'
@@ -75,13 +75,6 @@ export function creationStatements(schema: TableSchema, { database, sql }: Targe
     `CREATE DATABASE IF NOT EXISTS ${quoteName(database)} CHARACTER SET utf8mb4 COLLATE ${server.collation}`,
     `CREATE TABLE IF NOT EXISTS ${sql} (${lines.join(', ')}) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ${server.collation} COMMENT = '${mark}'`,
   ]
-}
-
-export async function databaseExists(connection: MysqlConnection, database: string): Promise<boolean> {
-  const rows = await connection.query(
-    `SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ${quoteText(database)}`,
-  )
-  return rows.length > 0
 }
 
 export function problemError({ code, message, fix }: Problem): TidemarkError {

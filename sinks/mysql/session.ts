@@ -139,7 +139,7 @@ export class MysqlSession implements SinkSession {
 
   /** What was written has a metadata lock, so that a name which leads to the recorded table now led to it all the while. */
   async #commitRows(save: string): Promise<void> {
-    await this.#connection.query(save)
+    if ((await this.#connection.run(save))[0] !== 1) throw this.#state.fenced()
     await this.#targets.requireSame([...this.#written.values()])
     await this.#connection.query('COMMIT')
     this.#written.clear()

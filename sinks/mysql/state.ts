@@ -11,6 +11,7 @@ import {
   quoteMysqlName as quoteName,
   quoteMysqlText as quoteText,
 } from '../../drivers/mysql.js'
+import { databaseExists } from './catalog.js'
 import { wholeSeconds } from './server.js'
 
 const TABLE = 'checkpoint'
@@ -60,7 +61,9 @@ export async function stateExists(connection: MysqlConnection, database: string)
 
 export async function createState(connection: MysqlConnection, database: string): Promise<void> {
   if (await stateExists(connection, database)) return
-  for (const statement of stateStatements(database)) await connection.query(statement)
+  // A database that is there need not be made, which not every user may.
+  const statements = stateStatements(database).slice((await databaseExists(connection, database)) ? 1 : 0)
+  for (const statement of statements) await connection.query(statement)
 }
 
 /** Statements and questions about one pipeline's row. */

@@ -448,6 +448,15 @@ each('check: what will be made, and which rights are missing', async (t, db, kin
   const url = db.captureUrl.replace(/\/?$/, `/${db.name}`)
   const limited = await mysqlSink.check(sinkOptions(db, { url }) as never, { pipeline: 'p', signal, tables: [items()] })
   t.match(limited.find((f) => f.level === 'problem')?.fix, /GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON/)
+  const user = new URL(url).username
+  await db.query(`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${user}`)
+  await db.query(`GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON ${db.name}.* TO ${user}`)
+  const granted = { ...db, url }
+  const session = await openMysqlSink(granted, [items()])
+  await put(session, '1', batch(items(), c(['1', 'a', null])), truncate(items()), batch(items(), c(['2', 'b', null])))
+  await session.close()
+  await (await openMysqlSink(granted, [items()])).close()
+  t.same(await rows(db), ['2|b|'], 'the documented grants suffice')
 })
 
 await Promise.all(running)
