@@ -1,18 +1,19 @@
 /** canal-json as Alibaba's Canal writes its FlatMessage: fields in the order of their names, every value text or null. */
 import type { Change, TableSchema } from '../../core/model.js'
 import { floorMs } from './calendar.js'
+import { gtidText } from './debezium-mysql-source.js'
 import type { LineEncoder } from './format.js'
-import { jdbcType } from './jdbc-types.js'
+import { jdbcType, mysqlJdbcType } from './jdbc-types.js'
 import { append, appendRow, appendSome } from './parts.js'
 import { changedValues, plainRows, wholeRow } from './plain-rows.js'
-import { canalStyle, styledCodecs } from './text-codecs.js'
+import { canalMysqlStyle, canalStyle, styledCodecs } from './text-codecs.js'
 
 /** What a row needs behind it before the next append reserves for itself. */
 const SLACK = 8
 const TYPES = { r: 'INSERT', c: 'INSERT', u: 'UPDATE', d: 'DELETE' } as const
 
 export function canalCodecs(schema: TableSchema) {
-  return styledCodecs(schema, canalStyle)
+  return styledCodecs(schema, schema.dialect === 'mysql' ? canalMysqlStyle : canalStyle)
 }
 
 export function canalEncoder(schema: TableSchema): LineEncoder {
@@ -20,7 +21,10 @@ export function canalEncoder(schema: TableSchema): LineEncoder {
   const text = JSON.stringify
   const named = (value: (column: TableSchema['columns'][number]) => unknown): string =>
     text(Object.fromEntries(schema.columns.map((column) => [column.name, value(column)])))
-  const types = { mysql: named(({ type }) => type.native), sql: named(({ type }) => jdbcType(type.kind)) }
+  const types = {
+    mysql: named(({ type }) => type.native),
+    sql: named(({ type }) => (schema.dialect === 'mysql' ? mysqlJdbcType(type) : jdbcType(type.kind))),
+  }
   const keys = schema.key.length === 0 ? 'null' : text(schema.key.map((i) => schema.columns[i]!.name))
   const open = Buffer.from('{"data":[{')
   const openOld = Buffer.from('[')
@@ -42,12 +46,14 @@ export function canalEncoder(schema: TableSchema): LineEncoder {
   return {
     begin(origin, nowMs) {
       const es = floorMs(origin.kind === 'log' ? origin.txn.tsUs : origin.tsUs)
-      const head = (ddl: boolean) => `"database":${text(schema.namespace)},"es":${es},"id":0,"isDdl":${ddl},`
+      const gtid = origin.kind === 'log' ? (gtidText(origin.txn) ?? '') : ''
+      const named = schema.dialect === 'mysql' ? `"gtid":${text(gtid)},` : ''
+      const head = (ddl: boolean) => `"database":${text(schema.namespace)},"es":${es},${named}"id":0,"isDdl":${ddl},`
       const tail = (type: string, sql: string, sqlType: string) =>
         `,"pkNames":${keys},"sql":${text(sql)},"sqlType":${sqlType},"table":${text(schema.name)},"ts":${Math.floor(nowMs)},"type":"${type}"}`
       middle = Buffer.from(`}],${head(false)}"mysqlType":${types.mysql},"old":`)
       tails = new Map((['r', 'c', 'u', 'd'] as const).map((op) => [op, Buffer.from(tail(TYPES[op], '', types.sql))]))
-      const sql = `TRUNCATE TABLE ${schema.id}`
+      const sql = `TRUNCATE TABLE ${schema.dialect === 'mysql' ? `\`${schema.name.replaceAll('`', '``')}\`` : schema.id}`
       truncated = Buffer.from(`{"data":null,${head(true)}"mysqlType":null,"old":null${tail('TRUNCATE', sql, 'null')}`)
     },
     gather(gathered, change) {

@@ -6,6 +6,7 @@ import type { Change, Origin, SnapshotMark, TableSchema } from '../../core/model
 import type { ByteWriter } from './byte-writer.js'
 import { floorMs } from './calendar.js'
 import { type DebeziumOptions, debeziumRows } from './debezium-json.js'
+import { mysqlSourceOf } from './debezium-mysql-source.js'
 import { connectorName, sequenceOf } from './debezium-source.js'
 import type { EventIds } from './event-ids.js'
 import type { LineEncoder } from './format.js'
@@ -85,9 +86,14 @@ const NO_AFTER = Buffer.from('},"after":null')
 
 type Attributes = readonly (readonly [string, string | null])[]
 
-function attributeMaker(schema: TableSchema, { logicalName, version, connector }: DebeziumOptions, ids: EventIds) {
+function attributeMaker(
+  schema: TableSchema,
+  { logicalName, version, connector }: DebeziumOptions,
+  ids: EventIds,
+): (origin: Origin, op: Change['op'] | 't', at: number | bigint, snapshot: SnapshotMark) => Attributes {
+  if (schema.dialect === 'mysql') return mysqlAttributes(schema, { logicalName, version, connector }, ids)
   const kind = connectorName(schema, connector)
-  return (origin: Origin, op: Change['op'] | 't', at: number | bigint, snapshot: SnapshotMark): Attributes => {
+  return (origin, op, at, snapshot) => {
     const log = origin.kind === 'log'
     const tsUs = log ? origin.txn.tsUs : origin.tsUs
     const xid = log ? origin.txn.xid : origin.xid
@@ -116,6 +122,51 @@ function attributeMaker(schema: TableSchema, { logicalName, version, connector }
       ['iodebeziumxmin', null],
       ['iodebeziumorigin', null],
       ['iodebeziumoriginlsn', null],
+    ]
+  }
+}
+
+/** The same with what `source` of a MySQL event has. */
+function mysqlAttributes(
+  schema: TableSchema,
+  {
+    logicalName,
+    version,
+    connector,
+  }: Pick<DebeziumOptions, 'logicalName' | 'version'> & { connector: string | undefined },
+  ids: EventIds,
+): ReturnType<typeof attributeMaker> {
+  const kind = connectorName(schema, connector)
+  return (origin, op, at, snapshot) => {
+    const log = origin.kind === 'log'
+    const tsUs = log ? origin.txn.tsUs : origin.tsUs
+    const ms = floorMs(tsUs)
+    const { file, pos, row, gtid, serverId, thread } = mysqlSourceOf(origin, at)
+    return [
+      ['id', `name:${logicalName};file:${file};pos:${pos}${log ? `;row:${row};op:${op}` : ids.read()}`],
+      ['source', `/debezium/${kind}/${logicalName}`],
+      ['specversion', '1.0'],
+      ['type', `io.debezium.connector.${kind}.DataChangeEvent`],
+      ['time', new Date(Number(ms)).toISOString()],
+      ['datacontenttype', DATA_TYPE],
+      ['iodebeziumop', op],
+      ['iodebeziumversion', version],
+      ['iodebeziumconnector', kind],
+      ['iodebeziumname', logicalName],
+      ['iodebeziumtsms', String(ms)],
+      ['iodebeziumsnapshot', log ? 'false' : snapshot],
+      ['iodebeziumdb', schema.namespace],
+      ['iodebeziumsequence', null],
+      ['iodebeziumtsus', String(tsUs)],
+      ['iodebeziumtsns', `${tsUs}000`],
+      ['iodebeziumtable', schema.name],
+      ['iodebeziumserverid', String(serverId)],
+      ['iodebeziumgtid', gtid],
+      ['iodebeziumfile', file],
+      ['iodebeziumpos', String(pos)],
+      ['iodebeziumrow', String(row)],
+      ['iodebeziumthread', thread === null ? null : String(thread)],
+      ['iodebeziumquery', null],
     ]
   }
 }

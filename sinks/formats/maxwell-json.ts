@@ -2,7 +2,8 @@
  * maxwell-json: what Maxwell's daemon writes, rows of a snapshot as its bootstrap does or as inserts. The last row of a transaction is
  * not marked (`commit`), because it is not known when it leaves.
  */
-import type { Change, Origin, TableSchema } from '../../core/model.js'
+import type { Change, Origin, TableSchema, TxnRef } from '../../core/model.js'
+import { mysqlSourceOf } from './debezium-mysql-source.js'
 import type { LineEncoder } from './format.js'
 import { append, appendRow, appendSome } from './parts.js'
 import { changedValues, plainRows, wholeRow } from './plain-rows.js'
@@ -34,9 +35,10 @@ export function maxwellEncoder(schema: TableSchema, { transactions, snapshotType
   const head = (op: keyof typeof types, at: number | bigint): Buffer => {
     const table = `"database":${name(schema.namespace)},"table":${name(schema.name)},"type":"${types[op]}","ts":${seconds}`
     if (origin!.kind === 'snapshot' || op === 'r') return Buffer.from(`{${table},"data":{`)
-    const { xid } = origin!.txn
+    const { txn } = origin!
     const offset = transactions.next(origin!.txn, collectionName(schema)).total - 1
-    return Buffer.from(`{${table},"xid":${xid ?? 'null'},"xoffset":${offset},"position":"${at}","data":{`)
+    const place = schema.dialect === 'mysql' ? mysqlPlace(origin!, at) : `"position":"${at}"`
+    return Buffer.from(`{${table},"xid":${xidOf(txn)},"xoffset":${offset},${place},"data":{`)
   }
   const closeData = Buffer.from('}')
   const openOld = Buffer.from('},"old":')
@@ -72,4 +74,15 @@ export function maxwellEncoder(schema: TableSchema, { transactions, snapshotType
       append(writer, end)
     },
   }
+}
+
+/** A number that all rows of a transaction share. The one that MySQL gives it stands at its end, so its GTID's or its place is taken. */
+function xidOf({ xid, gtid, ordinal, binlog }: TxnRef): string {
+  return String(xid ?? (binlog === undefined ? null : (gtid?.number ?? ordinal)))
+}
+
+function mysqlPlace(origin: Origin, at: number | bigint): string {
+  const { file, pos, gtid, serverId, thread } = mysqlSourceOf(origin, at)
+  const named = gtid === null ? '' : `,"gtid":${JSON.stringify(gtid)}`
+  return `"position":${JSON.stringify(`${file}:${pos}`)}${named},"server_id":${serverId},"thread_id":${thread}`
 }

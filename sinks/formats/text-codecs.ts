@@ -15,9 +15,14 @@ export function styledCodecs({ dialect, columns }: TableSchema, style: Style): V
 
 function overText(type: ColumnType, style: Style): ValueCodec {
   const codec = style(type)
-  const json = (value: string): string =>
-    codec.form === 'raw' ? value : codec.form === 'text' ? quoteText(value) : codec.json(value)
-  return { form: 'call', json: (value) => json(naturalText(value, type)) }
+  // Types without a kind of their own may hold bytes: MySQL's geometries and vectors.
+  const bytes = style({ ...type, kind: 'bytes' })
+  const json = (by: ValueCodec, value: string): string =>
+    by.form === 'raw' ? value : by.form === 'text' ? quoteText(value) : by.json(value)
+  return {
+    form: 'call',
+    json: (value) => json(value instanceof Uint8Array ? bytes : codec, naturalText(value, type)),
+  }
 }
 
 /** A natural value as PostgreSQL would print it. */
@@ -53,6 +58,9 @@ export const canalStyle: Style = ({ kind }) => {
   if (kind === 'bytes') return LATIN1
   return kind === 'timestamptz' ? ZONED : AS_TEXT
 }
+
+/** MySQL's TIMESTAMP has no zone in its text. */
+export const canalMysqlStyle: Style = (type) => (type.kind === 'timestamptz' ? UNZONED : canalStyle(type))
 
 /** Numbers are numbers, bytes base64, times as a server prints them. */
 export const maxwellStyle: Style = (type) => {

@@ -187,8 +187,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: '1.10 g',
     what: 'a row is moved in the sink although its old place was not delivered',
     file: merge,
-    find: 'passes(from, txn) && passes(to, txn)',
-    replace: 'passes(to, txn)',
+    find: 'whole && passes(from, txn) && ',
+    replace: 'whole && ',
     profile: 'moves',
   },
   {

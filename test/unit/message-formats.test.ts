@@ -1,7 +1,16 @@
 /** Messages of the formats that are not Debezium's, and what all formats share: keys, headers, tombstones, refusals. */
 import t from 'tap'
 import { z } from 'zod'
-import type { Change, ChangeBatch, Origin, Row, TableSchema } from '../../core/model.js'
+import { binlogAt } from '../../core/binlog-place.js'
+import {
+  type Change,
+  type ChangeBatch,
+  type Origin,
+  type Row,
+  type TableSchema,
+  type TypeKind,
+  tableId,
+} from '../../core/model.js'
 import { NULL_LENGTH, type PackedRows } from '../../core/packed-rows.js'
 import { doubleJson, floatJson } from '../../sinks/formats/java-float.js'
 import { createMessageFormat, type MessageFormat } from '../../sinks/formats/messages.js'
@@ -590,5 +599,63 @@ t.test('floating-point numbers as Java spells them', async (t) => {
   got.forEach(({ value }, i) => {
     const want = `"after":{"d":${doubleJson(Number(texts[i]))},"f":${floatJson(Number(texts[i]))}}`
     t.ok(value!.includes(want), `${texts[i]}: ${want}`)
+  })
+})
+
+t.test('canal-json and maxwell-json of MySQL', async (t) => {
+  const type = (kind: TypeKind, base: string, native: string) => ({ ...columnType(kind, base), native })
+  const schema = table(
+    'w',
+    [
+      column('id', type('int64', 'int', 'int unsigned')),
+      column('name', type('string', 'varchar', 'varchar(20)')),
+      column('at', type('timestamptz', 'timestamp', 'timestamp')),
+      column('raw', type('bytes', 'blob', 'blob')),
+      column('place', type('other', 'vector', 'vector(2)')),
+      column('tags', type('other', 'set', "set('a','b')")),
+    ],
+    { dialect: 'mysql', namespace: 'shop', id: tableId('shop', 'w') },
+  )
+  const row: Row = ['1', 'x', '2024-02-29 12:34:56+00', Buffer.from([0xff]), Buffer.from([1, 2]), 'a,b']
+  const binlog = { file: 'mb.000003', serverId: 7, thread: 129 }
+  const gtid = { source: '29da6ebf-e709-11f1-ab7d-02fc00000001', number: 61n }
+  const txn = { ordinal: 5n, previous: 0n, tsUs: 1_000_000n, gtid, binlog }
+  const batch = rows(schema, { kind: 'log', txn }, [change('c', null, row, binlogAt(4_096, 3) as number)])
+  const value = (name: string, of = batch) =>
+    JSON.parse(messageTexts(formatOf({ 'value.format': name }), of)[0]!.value!)
+  t.match(value('canal-json'), {
+    data: [{ id: '1', name: 'x', at: '2024-02-29 12:34:56', raw: '\u00ff', place: '\u0001\u0002', tags: 'a,b' }],
+    database: 'shop',
+    gtid: `${gtid.source}:61`,
+    mysqlType: { id: 'int unsigned', name: 'varchar(20)', place: 'vector(2)' },
+    sqlType: { id: -5, name: 12, at: 93, raw: 2004, place: 2004 },
+  })
+  t.match(value('maxwell-json'), {
+    database: 'shop',
+    xid: 61,
+    xoffset: 0,
+    position: 'mb.000003:4096',
+    gtid: `${gtid.source}:61`,
+    server_id: 7,
+    thread_id: 129,
+    data: { id: 1, at: '2024-02-29 12:34:56', raw: '/w==', place: 'AQI=', tags: 'a,b' },
+  })
+  const { gtid: _, ...unnamed } = txn
+  const without = rows(schema, { kind: 'log', txn: unnamed }, [change('c', null, row, binlogAt(2 ** 40, 1) as number)])
+  t.match(value('maxwell-json', without), { xid: 5, position: `mb.000003:${2 ** 40}`, gtid: undefined })
+  t.equal(value('canal-json', without).gtid, '')
+  const maria = { ...txn, gtid: { source: '0', number: 9n } }
+  t.equal(value('canal-json', rows(schema, { kind: 'log', txn: maria }, [change('c', null, row, 1)])).gtid, '0-7-9')
+  const event = value('debezium-json', without)
+  t.match(event.source, { connector: 'mysql', gtid: null, pos: 2 ** 40, row: 1, server_id: 7, thread: 129 })
+  t.match(value('cloudevents', without), {
+    id: `name:s;file:mb.000003;pos:${2 ** 40};row:1;op:c`,
+    iodebeziumconnector: 'mysql',
+    iodebeziumserverid: '7',
+    iodebeziumfile: 'mb.000003',
+    iodebeziumpos: `${2 ** 40}`,
+    iodebeziumrow: '1',
+    iodebeziumgtid: null,
+    iodebeziumthread: '129',
   })
 })
