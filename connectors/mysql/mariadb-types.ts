@@ -19,8 +19,8 @@ export function uuidText(stored: Uint8Array): string {
 
 /** As memory holds it: versions 6 and up, and other variants, keep the order of their text. */
 function isSwapped(b: Uint8Array): boolean {
-  // In swapped form the variant is byte 6 and the version byte 8.
-  return (b[6]! & 0x80) !== 0 && b[8]! >> 4 < 6
+  // In swapped form the variant is byte 6 and the version byte 8, which is never nothing; the server refuses what would be both.
+  return (b[6]! & 0x80) !== 0 && b[8]! > 0 && b[8]! < 0x60
 }
 
 function unswapped(b: Uint8Array): Uint8Array {

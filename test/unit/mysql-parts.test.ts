@@ -4,6 +4,7 @@ import { readStatement } from '../../connectors/mysql/ddl.js'
 import { decimalBytes, decimalReader } from '../../connectors/mysql/decimal.js'
 import { GtidSet } from '../../connectors/mysql/gtid.js'
 import { compareNumbers } from '../../connectors/mysql/keys.js'
+import { uuidText } from '../../connectors/mysql/mariadb-types.js'
 import { doubleText, floatText } from '../../connectors/mysql/number-text.js'
 import { formatMysqlPosition, ordinalOf, parseMysqlPosition } from '../../connectors/mysql/position.js'
 import { keepsValues } from '../../connectors/mysql/retyped.js'
@@ -288,3 +289,13 @@ t.test('urls', async (t) => {
     t.ok(problem !== null && !problem.includes('p#x') && !problem.includes('p/w'), problem ?? bad)
   }
 })
+
+t.test(
+  "rule m: MariaDB's uuid is stored in another order only where its version is one of the first five",
+  async (t) => {
+    const stored = (hex: string) => uuidText(Buffer.from(hex, 'hex'))
+    t.equal(stored('0123456789ab8765432112345678abcd'), '5678abcd-1234-4321-8765-0123456789ab')
+    t.equal(stored('017f22e279b07cc398c4dc0c0c07398f'), '017f22e2-79b0-7cc3-98c4-dc0c0c07398f')
+    t.equal(stored('5603ec602ec7838d008a0123456789ab'), '5603ec60-2ec7-838d-008a-0123456789ab')
+  },
+)
