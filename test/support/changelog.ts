@@ -7,7 +7,12 @@ export interface ChangeEvent {
   readonly op: 'r' | 'c' | 'u' | 'd' | 't'
   readonly before: Image | null
   readonly after: Image | null
-  readonly source: { readonly schema: string; readonly table: string; readonly [field: string]: unknown }
+  readonly source: {
+    readonly schema?: string
+    readonly db: string
+    readonly table: string
+    readonly [field: string]: unknown
+  }
 }
 
 export type Image = Readonly<Record<string, unknown>>
@@ -44,7 +49,8 @@ export class Changelog {
 
   add(event: ChangeEvent): void {
     this.events += 1
-    const name = `${event.source.schema}.${event.source.table}`
+    // MySQL has databases only.
+    const name = `${event.source.schema ?? event.source.db}.${event.source.table}`
     const table = this.#tables[name]
     const rows = this.#rows.get(name)
     if (!table || !rows) return this.#wrong(event, `an event of ${name}, which is not expected`)
