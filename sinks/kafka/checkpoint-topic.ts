@@ -31,6 +31,8 @@ export const CHECKPOINT_TOPIC_CONFIG = {
 export interface SavedState {
   readonly transaction: OpenTransaction | null
   readonly claim: string | null
+  /** The transactional id of the claim; null: it has none (at-least-once), or there is no claim, or an older version wrote it. */
+  readonly owner: string | null
   readonly checkpoint: string | null
   /** Partitions of every topic when the checkpoint was made. */
   readonly partitions: Readonly<Record<string, number>>
@@ -38,6 +40,11 @@ export interface SavedState {
   readonly definitions: ReadonlyMap<TableId, Announced>
   /** Which of two sets of part records the next long checkpoint may write over. */
   readonly spare: 'a' | 'b'
+}
+
+interface Claim {
+  readonly claim: string
+  readonly transactionalId?: string | null
 }
 
 interface Head {
@@ -60,6 +67,8 @@ export class CheckpointTopic {
   /** Newest record of each key below `#readTo`. */
   readonly #newest = new Map<string, Buffer>()
   #readTo: bigint | null = null
+  /** Transactional ids of every claim that was read. */
+  readonly owners = new Set<string>()
 
   constructor(cluster: KafkaCluster, name: string, pipeline: string) {
     this.#cluster = cluster
@@ -110,15 +119,17 @@ export class CheckpointTopic {
     return (await this.#find(options)) !== null
   }
 
-  claim(claim: string): Pack[] {
-    return [this.#pack(CLAIM, JSON.stringify({ version: VERSION, pipeline: this.#pipeline, claim }))]
+  /** `transactionalId` null: nothing can fence this owner. */
+  claim(claim: string, transactionalId: string | null): Pack[] {
+    const record = { version: VERSION, pipeline: this.#pipeline, claim, transactionalId }
+    return [this.#pack(CLAIM, JSON.stringify(record))]
   }
 
   /**
    * The records of a checkpoint, null for a dropped pipeline. The last pack makes the others count; where nothing binds them together
    * (at-least-once) they must be acknowledged before it is sent.
    */
-  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'checkpoint' | 'definitions'>): Pack[] {
+  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'owner' | 'checkpoint' | 'definitions'>): Pack[] {
     const { partitions, transaction } = state
     const open = transaction === null ? {} : { transaction }
     const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions, ...open }
@@ -148,12 +159,19 @@ export class CheckpointTopic {
     const from = this.#readTo ?? (await this.#cluster.startOffset(this.name, 0, options))
     this.#readTo = until
     for await (const records of this.#cluster.readCommitted(this.name, 0, from, until, options)) {
-      for (const { key, value } of records) if (key !== null && value !== null) newest.set(key.toString(), value)
+      for (const { key, value } of records) {
+        if (key === null || value === null) continue
+        newest.set(key.toString(), value)
+        if (key.toString() !== CLAIM) continue
+        const { transactionalId } = this.#json<Claim>(value)!
+        if (transactionalId) this.owners.add(transactionalId)
+      }
     }
-    const claim = newest.get(CLAIM)
+    const claim = this.#json<Claim>(newest.get(CLAIM))
     const head = this.#json<Head>(newest.get(CHECKPOINT))
     return {
-      claim: this.#json<{ claim: string }>(claim)?.claim ?? null,
+      claim: claim?.claim ?? null,
+      owner: claim?.transactionalId ?? null,
       checkpoint: head === null ? null : (head.checkpoint ?? this.#joined(head, newest)),
       partitions: head?.partitions ?? {},
       transaction: head?.transaction ?? null,
@@ -198,6 +216,14 @@ export class CheckpointTopic {
       message: `checkpoint topic ${this.name} belongs to pipeline ${value.pipeline}`,
       fix: 'Give this pipeline a topic of its own: sink.checkpoint.topic.',
       at: 'sink.checkpoint.topic',
+    })
+  }
+
+  /** Under a process that has claimed it. */
+  madeAnew(): TidemarkError {
+    return new TidemarkError('kafka.checkpoint_topic', {
+      message: `checkpoint topic ${this.name} is gone or empty, and this process has written to it: it was deleted, or made anew`,
+      fix: `Nobody knows any more how far the pipeline was. Run \`tidemark drop FILE\`, which frees what the source holds, and start anew: a new snapshot goes behind what the topics have.`,
     })
   }
 

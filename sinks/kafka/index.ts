@@ -9,6 +9,7 @@ import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
 import { type KafkaSinkOptions, kafkaSinkOptions } from './options.js'
+import { fence } from './ownership.js'
 import { KafkaSession } from './session.js'
 import { type KafkaSettings, kafkaSettings } from './settings.js'
 
@@ -64,6 +65,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       const timeoutMs = options['checkpoint.read.timeout']
       const before = await topic.read(until, { signal, timeoutMs })
       if (before.checkpoint === null) return []
+      for (const id of topic.owners) if (id !== settings.transactionalId) await fence(cluster, settings, id, { signal })
       const producer = await KafkaProducer.open(
         cluster,
         {

@@ -8,7 +8,7 @@ import type { ChangeBatch, TableId, TableSchema } from '../../core/model.js'
 import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import type { Abortable } from '../../core/source.js'
 import { step } from '../../core/steps.js'
-import { KafkaCluster, KafkaProducer, type Pack } from '../../drivers/kafka.js'
+import { KafkaCluster, type KafkaProducer, type Pack } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import type { MessageFormat } from '../formats/messages.js'
 import { type SchemaChange, schemaChangeMessage } from '../formats/schema-change.js'
@@ -16,6 +16,7 @@ import { BatchWriter } from './batch-writer.js'
 import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
 import { Definitions } from './definitions.js'
 import { restoreTransaction, savedTransaction } from './open-transaction.js'
+import { claimForNext, Ownership } from './ownership.js'
 import type { KafkaSettings } from './settings.js'
 import { TopicTargets } from './targets.js'
 
@@ -23,8 +24,6 @@ import { TopicTargets } from './targets.js'
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** Full batches that wait for company before they are sent: one request for several partitions. */
 const SEND_BYTES = 1024 * 1024
-/** What a claim adds for the next session of the same process. */
-const OPEN = 'open'
 /** Schemas remembered; beyond it (endless DDL) they are prepared again. */
 const KNOWN_MAX = 4_096
 /** Of transaction.timeout.ms. */
@@ -67,8 +66,7 @@ export class KafkaSession implements SinkSession {
   }
 
   get claim(): string {
-    const claim = claimOf(this.#producer)
-    return this.#producer.open ? `${claim}/${OPEN}` : claim
+    return claimForNext(this.#producer)
   }
 
   static async open(settings: KafkaSettings, format: MessageFormat, context: SinkOpenContext): Promise<KafkaSession> {
@@ -77,14 +75,13 @@ export class KafkaSession implements SinkSession {
     const stop = () => void cluster.close().catch(() => {})
     return await stoppable(stop, signal, async () => {
       const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
+      if (lastClaim !== undefined && !(await topic.exists({ signal }))) throw topic.madeAnew()
       await topic.ensure(settings.replication, { signal })
-      // Whose the topic is must be known before anything is written into it.
-      const timeoutMs = settings.options['checkpoint.read.timeout']
-      await topic.read(await cluster.endOffset(topic.name, 0, 'committed', { signal }), { signal, timeoutMs })
       const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
-      const producer = await openProducer(cluster, settings, lastClaim, limits, signal)
+      const ownership = new Ownership(cluster, topic, settings)
+      const producer = await ownership.take(lastClaim, limits, { signal })
       step('kafka.fenced')
-      const state = await claimed(cluster, producer, topic, settings, signal).catch(async (thrown) => {
+      const state = await ownership.claim(producer, { signal }).catch(async (thrown) => {
         throw await judged(thrown, producer, signal)
       })
       step('kafka.claimed')
@@ -244,59 +241,6 @@ async function judged(thrown: unknown, producer: KafkaProducer, signal: AbortSig
   } catch (found) {
     return found instanceof TidemarkError && found.code === 'sink.fenced' ? found : error
   }
-}
-
-function claimOf(producer: KafkaProducer): string {
-  return `${producer.producerId}/${producer.epoch}`
-}
-
-async function openProducer(
-  cluster: KafkaCluster,
-  settings: KafkaSettings,
-  lastClaim: string | undefined,
-  limits: ReadonlyMap<string, number>,
-  signal: AbortSignal,
-): Promise<KafkaProducer> {
-  const [producerId, epoch, open] = (lastClaim ?? '').split('/')
-  return await KafkaProducer.open(
-    cluster,
-    {
-      transactionalId: settings.exactlyOnce ? settings.transactionalId : null,
-      transactionTimeoutMs: settings.transactionTimeoutMs,
-      compression: settings.options['properties.compression.type'],
-      maxMessageBytes: (topic) => limits.get(topic) || settings.maxMessageBytesDefault,
-      // A process that slept must not take the pipeline back from its successor.
-      ...(settings.exactlyOnce && producerId && epoch
-        ? { resume: { producerId: BigInt(producerId), epoch: Number(epoch), open: open === OPEN } }
-        : {}),
-    },
-    { signal },
-  )
-}
-
-/**
- * I6: the claim's own commit waits for what the coordinator still had to finish, and everything below the end that is read after it is
- * decided once the reader's position has reached that end.
- */
-async function claimed(
-  cluster: KafkaCluster,
-  producer: KafkaProducer,
-  topic: CheckpointTopic,
-  settings: KafkaSettings,
-  signal: AbortSignal,
-): Promise<SavedState> {
-  const claim = claimOf(producer)
-  await producer.send(topic.claim(claim), { signal })
-  if (settings.exactlyOnce) await producer.commit({ signal })
-  const until = await cluster.endOffset(topic.name, 0, 'uncommitted', { signal })
-  const state = await topic.read(until, { signal, timeoutMs: settings.options['checkpoint.read.timeout'] })
-  if (state.claim !== claim && settings.exactlyOnce) {
-    throw new TidemarkError('sink.fenced', {
-      message: `another process has taken over pipeline ${settings.pipeline}: it owns ${state.claim}, this process ${claim}`,
-      fix: 'Stop one of the processes, or give one of them another pipeline.name.',
-    })
-  }
-  return state
 }
 
 /** An abort stops, which ends whatever waits for a broker; so does a failure where `always` says so. */
