@@ -8,6 +8,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { TableId } from '../../core/model.js'
 import { type KafkaCluster, type Pack, PackWriter } from '../../drivers/kafka.js'
 import type { Announced } from './definitions.js'
+import type { SavedTopics, Written } from './known-topics.js'
 import type { OpenTransaction } from './open-transaction.js'
 import { readableConfig } from './readable-config.js'
 
@@ -34,8 +35,8 @@ export interface SavedState {
   /** The transactional id of the claim; null: it has none (at-least-once), or there is no claim, or an older version wrote it. */
   readonly owner: string | null
   readonly checkpoint: string | null
-  /** Partitions of every topic when the checkpoint was made. */
-  readonly partitions: Readonly<Record<string, number>>
+  /** Of every topic that was written. */
+  readonly topics: SavedTopics
   /** By table, for include.schema.changes. */
   readonly definitions: ReadonlyMap<TableId, Announced>
   /** Which of two sets of part records the next long checkpoint may write over. */
@@ -51,6 +52,8 @@ interface Head {
   readonly version: number
   readonly pipeline: string
   readonly partitions: Readonly<Record<string, number>>
+  readonly ids?: Readonly<Record<string, string>>
+  readonly written?: Written | null
   readonly transaction?: OpenTransaction
   /** null: the pipeline was dropped. */
   readonly checkpoint?: string | null
@@ -130,9 +133,9 @@ export class CheckpointTopic {
    * (at-least-once) they must be acknowledged before it is sent.
    */
   checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'owner' | 'checkpoint' | 'definitions'>): Pack[] {
-    const { partitions, transaction } = state
+    const { topics, transaction } = state
     const open = transaction === null ? {} : { transaction }
-    const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions, ...open }
+    const head: Head = { version: VERSION, pipeline: this.#pipeline, ...topics, ...open }
     const bytes = Buffer.from(text ?? '')
     if (bytes.length <= this.#partBytes / 2)
       return [this.#pack(CHECKPOINT, JSON.stringify({ ...head, checkpoint: text }))]
@@ -173,7 +176,7 @@ export class CheckpointTopic {
       claim: claim?.claim ?? null,
       owner: claim?.transactionalId ?? null,
       checkpoint: head === null ? null : (head.checkpoint ?? this.#joined(head, newest)),
-      partitions: head?.partitions ?? {},
+      topics: { partitions: head?.partitions ?? {}, ids: head?.ids ?? {}, written: head?.written ?? null },
       transaction: head?.transaction ?? null,
       definitions: this.#definitions(head, newest),
       spare: head?.parts?.set === 'a' ? 'b' : 'a',

@@ -8,6 +8,7 @@ import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
+import { NO_TOPICS } from './known-topics.js'
 import { type KafkaSinkOptions, kafkaSinkOptions } from './options.js'
 import { fence } from './ownership.js'
 import { KafkaSession } from './session.js'
@@ -77,7 +78,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
         { signal },
       )
       try {
-        await producer.send(topic.checkpoint(null, { partitions: {}, transaction: null, spare: before.spare }))
+        await producer.send(topic.checkpoint(null, { topics: NO_TOPICS, transaction: null, spare: before.spare }))
         if (settings.exactlyOnce) await producer.commit()
       } finally {
         await producer.close()

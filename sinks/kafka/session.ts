@@ -46,11 +46,13 @@ export class KafkaSession implements SinkSession {
   #inFlightBytes = 0
   #spare: 'a' | 'b'
   #failure: Error | null = null
+  #checkTopicsAt: number
 
   private constructor(
     parts: { cluster: KafkaCluster; producer: KafkaProducer; topic: CheckpointTopic; format: MessageFormat },
     settings: KafkaSettings,
     state: SavedState,
+    note: (line: string) => void,
   ) {
     this.#cluster = parts.cluster
     this.#producer = parts.producer
@@ -58,10 +60,11 @@ export class KafkaSession implements SinkSession {
     this.#settings = settings
     this.checkpoint = state.checkpoint
     this.#spare = state.spare
+    this.#checkTopicsAt = performance.now() + settings.options['topic.check.interval']
     this.#format = parts.format
     if (state.transaction !== null) restoreTransaction(parts.format, state.transaction)
     this.#definitions = settings.schemaTopic === undefined ? null : new Definitions(state.definitions)
-    this.#targets = new TopicTargets(parts.cluster, settings, state.partitions)
+    this.#targets = new TopicTargets(parts.cluster, settings, state.topics, note)
     this.#writer = new BatchWriter(parts.format, this.#targets, settings)
   }
 
@@ -85,7 +88,7 @@ export class KafkaSession implements SinkSession {
         throw await judged(thrown, producer, signal)
       })
       step('kafka.claimed')
-      const session = new KafkaSession({ cluster, producer, topic, format }, settings, state)
+      const session = new KafkaSession({ cluster, producer, topic, format }, settings, state, context.note)
       session.#targets.limits = limits
       return session
     })
@@ -122,9 +125,10 @@ export class KafkaSession implements SinkSession {
     await this.#guard(signal, async () => {
       if (!midTransaction) this.#writer.endTransaction()
       await this.#writer.settle()
-      const { partitions } = this.#targets
+      await this.#checkTopics(signal)
+      const topics = this.#targets.saved
       const transaction = savedTransaction(this.#format.transactions?.open ?? null)
-      const packs = this.#topic.checkpoint(checkpoint, { partitions, transaction, spare: this.#spare })
+      const packs = this.#topic.checkpoint(checkpoint, { topics, transaction, spare: this.#spare })
       if (packs.length > 1) this.#spare = this.#spare === 'a' ? 'b' : 'a'
       const changed = this.#definitions?.takeChanged() ?? []
       const all = [...changed.map(([table, announced]) => this.#topic.definition(table, announced)), ...packs]
@@ -133,6 +137,13 @@ export class KafkaSession implements SinkSession {
       else await this.#commitAfter(all)
       step('kafka.committed')
     })
+  }
+
+  /** A topic that is deleted and made anew takes records as the one before did. */
+  async #checkTopics(signal: AbortSignal): Promise<void> {
+    if (performance.now() < this.#checkTopicsAt) return
+    await this.#targets.requireSame({ signal })
+    this.#checkTopicsAt = performance.now() + this.#settings.options['topic.check.interval']
   }
 
   async #commitTransaction(packs: readonly Pack[]): Promise<void> {
@@ -218,9 +229,18 @@ export class KafkaSession implements SinkSession {
     try {
       return await stoppable(() => this.#stop(), signal, work, false)
     } catch (thrown) {
-      this.#failure = await judged(this.#failure ?? thrown, this.#producer, signal)
+      this.#failure = await this.#exact(await judged(this.#failure ?? thrown, this.#producer, signal), signal)
       throw this.#failure
     }
+  }
+
+  /** Kafka says only that it does not know a topic. */
+  async #exact(error: Error, signal: AbortSignal): Promise<Error> {
+    if (!(error instanceof TidemarkError) || error.code !== 'kafka.topic_missing' || signal.aborted) return error
+    return await this.#targets.requireSame({ signal }).then(
+      () => error,
+      (found) => (found instanceof TidemarkError ? found : error),
+    )
   }
 }
 

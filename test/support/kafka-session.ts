@@ -1,5 +1,6 @@
 /** One session of the kafka sink for the contract's items table, without a source. */
 import { setMaxListeners } from 'node:events'
+import type { TableId } from '../../core/model.js'
 import type { SinkSession } from '../../core/sink.js'
 import { ITEMS } from '../../core/testing/items.js'
 import { kafkaSink } from '../../sinks/kafka/index.js'
@@ -12,6 +13,8 @@ export interface OpenOptions {
   readonly options?: Readonly<Record<string, unknown>>
   /** What the session said to the user is put here. */
   readonly notes?: string[]
+  /** Tables of which nothing was written yet are those of a first start unless this says so. */
+  readonly first?: ReadonlySet<TableId>
 }
 
 export interface OpenedSession {
@@ -28,7 +31,7 @@ export async function openSession(kafka: TestKafka, given: OpenOptions): Promise
   const sink = kafkaSink.create(parsedSinkOptions(kafka, { 'value.format': 'row-json', ...options }), { pipeline })
   const note = (line: string) => void notes.push(line)
   const session = await sink.open({ pipeline, signal, note, ...(lastClaim === undefined ? {} : { lastClaim }) })
-  const first = new Set(session.checkpoint === null ? [ITEMS.id] : [])
+  const first = given.first ?? new Set(session.checkpoint === null ? [ITEMS.id] : [])
   try {
     await session.prepare([ITEMS], { first, source: { identity: {}, tables: [] }, signal })
   } catch (error) {
