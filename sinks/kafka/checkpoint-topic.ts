@@ -8,7 +8,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { TableId } from '../../core/model.js'
 import { type KafkaCluster, type Pack, PackWriter } from '../../drivers/kafka.js'
 import type { Announced } from './definitions.js'
-import type { SavedTopics, Written } from './known-topics.js'
+import { NO_TOPICS, type SavedTopics, type Written } from './known-topics.js'
 import type { OpenTransaction } from './open-transaction.js'
 import { readableConfig } from './readable-config.js'
 
@@ -43,6 +43,16 @@ export interface SavedState {
   readonly spare: 'a' | 'b'
 }
 
+export const NO_STATE: SavedState = {
+  transaction: null,
+  claim: null,
+  owner: null,
+  checkpoint: null,
+  topics: NO_TOPICS,
+  definitions: new Map(),
+  spare: 'a',
+}
+
 interface Claim {
   readonly claim: string
   readonly transactionalId?: string | null
@@ -60,6 +70,12 @@ interface Head {
   readonly parts?: { readonly set: 'a' | 'b'; readonly count: number; readonly sha256: string }
 }
 
+interface Newest {
+  readonly key: string
+  readonly value: Buffer
+  readonly offset: bigint
+}
+
 type Options = { readonly signal: AbortSignal }
 
 export class CheckpointTopic {
@@ -68,7 +84,7 @@ export class CheckpointTopic {
   readonly #pipeline: string
   #partBytes = PART_BYTES_MAX
   /** Newest record of each key below `#readTo`. */
-  readonly #newest = new Map<string, Buffer>()
+  readonly #newest = new Map<string, Newest>()
   #readTo: bigint | null = null
   /** Transactional ids of every claim that was read. */
   readonly owners = new Set<string>()
@@ -162,11 +178,12 @@ export class CheckpointTopic {
     const from = this.#readTo ?? (await this.#cluster.startOffset(this.name, 0, options))
     this.#readTo = until
     for await (const records of this.#cluster.readCommitted(this.name, 0, from, until, options)) {
-      for (const { key, value } of records) {
+      for (const { key, value, offset } of records) {
         if (key === null || value === null) continue
-        newest.set(key.toString(), value)
-        if (key.toString() !== CLAIM) continue
-        const { transactionalId } = this.#json<Claim>(value)!
+        const record = { key: key.toString(), value, offset }
+        newest.set(record.key, record)
+        if (record.key !== CLAIM) continue
+        const { transactionalId } = this.#json<Claim>(record)!
         if (transactionalId) this.owners.add(transactionalId)
       }
     }
@@ -184,36 +201,38 @@ export class CheckpointTopic {
   }
 
   /** Those of a pipeline that was dropped count no more. */
-  #definitions(head: Head | null, newest: ReadonlyMap<string, Buffer>): Map<TableId, Announced> {
+  #definitions(head: Head | null, newest: ReadonlyMap<string, Newest>): Map<TableId, Announced> {
     const found = new Map<TableId, Announced>()
     if (head === null || head.checkpoint === null) return found
-    for (const [key, bytes] of newest) {
+    for (const [key, record] of newest) {
       if (!key.startsWith(DEFINITION)) continue
-      const { last, log } = this.#json<Announced>(bytes)!
+      const { last, log } = this.#json<Announced>(record)!
       found.set(key.slice(DEFINITION.length) as TableId, { last, log })
     }
     return found
   }
 
-  #joined({ parts }: Head, newest: ReadonlyMap<string, Buffer>): string | null {
+  #joined({ parts }: Head, newest: ReadonlyMap<string, Newest>): string | null {
     if (parts === undefined) return null
-    const found = Array.from({ length: parts.count }, (_, i) => newest.get(`part/${parts.set}/${i}`))
+    const found = Array.from({ length: parts.count }, (_, i) => newest.get(`part/${parts.set}/${i}`)?.value)
     const bytes = Buffer.concat(found.filter((part) => part !== undefined))
     if (sha256(bytes) !== parts.sha256) throw this.#damaged('the parts of the checkpoint do not fit together')
     return bytes.toString('utf8')
   }
 
-  #json<T extends object>(bytes: Buffer | undefined): T | null {
-    if (bytes === undefined) return null
+  #json<T extends object>(record: Newest | undefined): T | null {
+    if (record === undefined) return null
+    const { offset, key } = record
+    const where = `the record of key ${key} at offset ${offset} of partition 0`
     let value: (T & { version?: unknown; pipeline?: unknown }) | null = null
     try {
-      value = JSON.parse(bytes.toString('utf8'))
+      value = JSON.parse(record.value.toString('utf8'))
     } catch {
-      throw this.#damaged('a record is not JSON')
+      throw this.#damaged(`${where} is not JSON`)
     }
-    if (typeof value?.version !== 'number') throw this.#damaged('a record has no version')
+    if (typeof value?.version !== 'number') throw this.#damaged(`${where} has no version`)
     if (value.version > VERSION)
-      throw this.#damaged(`a record has version ${value.version}; this program reads ${VERSION}`)
+      throw this.#damaged(`${where} has version ${value.version}; this program reads ${VERSION}`)
     if (value.pipeline === this.#pipeline) return value
     throw new TidemarkError('kafka.checkpoint_topic', {
       message: `checkpoint topic ${this.name} belongs to pipeline ${value.pipeline}`,

@@ -31,6 +31,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
     return {
       connector: 'kafka',
       guarantee: settings.exactlyOnce ? 'exactly-once' : 'at-least-once',
+      checkpointIn: `checkpoint topic ${settings.checkpointTopic}`,
       completesMoves: false,
       keepsMoves: true,
       commitBytesMax: TRANSACTION_BYTES_MAX,

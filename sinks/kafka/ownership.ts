@@ -29,13 +29,14 @@ export class Ownership {
 
   /**
    * Fences the owners before. `lastClaim` is that of this process's last session: it throws `sink.fenced` when somebody else
-   * has claimed the pipeline since. `limits`: the largest batch of each topic.
+   * has claimed the pipeline since; null: there is no topic that says who they were. `limits`: the largest batch of each topic.
    */
   async take(
-    lastClaim: string | undefined,
+    lastClaim: string | undefined | null,
     limits: ReadonlyMap<string, number>,
     { signal }: Abortable,
   ): Promise<KafkaProducer> {
+    if (lastClaim === null) return await this.#producer(this.#id, { signal }, limits, {})
     // Whose the topic is must be known before anything is written into it.
     const state = await this.#read(await this.#cluster.endOffset(this.#topic.name, 0, 'committed', { signal }), signal)
     const [producerId, epoch, open] = (lastClaim ?? '').split('/')

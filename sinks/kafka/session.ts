@@ -13,7 +13,7 @@ import { kafkaOptions } from '../../drivers/kafka-options.js'
 import type { MessageFormat } from '../formats/messages.js'
 import { type SchemaChange, schemaChangeMessage } from '../formats/schema-change.js'
 import { BatchWriter } from './batch-writer.js'
-import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
+import { CheckpointTopic, NO_STATE, type SavedState } from './checkpoint-topic.js'
 import { Definitions } from './definitions.js'
 import { restoreTransaction, savedTransaction } from './open-transaction.js'
 import { claimForNext, Ownership } from './ownership.js'
@@ -47,6 +47,8 @@ export class KafkaSession implements SinkSession {
   #spare: 'a' | 'b'
   #failure: Error | null = null
   #checkTopicsAt: number
+  /** A first start has yet to make the checkpoint topic, and to claim it. */
+  #claimLate: (() => Promise<SavedState>) | null = null
 
   private constructor(
     parts: { cluster: KafkaCluster; producer: KafkaProducer; topic: CheckpointTopic; format: MessageFormat },
@@ -78,18 +80,25 @@ export class KafkaSession implements SinkSession {
     const stop = () => void cluster.close().catch(() => {})
     return await stoppable(stop, signal, async () => {
       const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
-      if (lastClaim !== undefined && !(await topic.exists({ signal }))) throw topic.madeAnew()
-      await topic.ensure(settings.replication, { signal })
-      const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
+      const exists = await topic.exists({ signal })
+      if (lastClaim !== undefined && !exists) throw topic.madeAnew()
+      const limits = new Map<string, number>()
       const ownership = new Ownership(cluster, topic, settings)
-      const producer = await ownership.take(lastClaim, limits, { signal })
+      const producer = await ownership.take(exists ? lastClaim : null, limits, { signal })
       step('kafka.fenced')
-      const state = await ownership.claim(producer, { signal }).catch(async (thrown) => {
-        throw await judged(thrown, producer, signal)
-      })
-      step('kafka.claimed')
+      const claim = async () => {
+        await topic.ensure(settings.replication, { signal })
+        limits.set(topic.name, topic.maxMessageBytes)
+        const state = await ownership.claim(producer, { signal }).catch(async (thrown) => {
+          throw await judged(thrown, producer, signal)
+        })
+        step('kafka.claimed')
+        return state
+      }
+      const state = exists ? await claim() : NO_STATE
       const session = new KafkaSession({ cluster, producer, topic, format }, settings, state, context.note)
       session.#targets.limits = limits
+      if (!exists) session.#claimLate = claim
       return session
     })
   }
@@ -99,9 +108,23 @@ export class KafkaSession implements SinkSession {
     options: Abortable & { readonly first: ReadonlySet<TableId> },
   ): Promise<void> {
     await this.#guard(options.signal, async () => {
+      await this.#claimFirst()
       await this.#targets.prepare(tables, options)
       await this.#register(tables, options.signal)
       for (const schema of tables) this.#say(this.#definitions?.found(schema))
+    })
+  }
+
+  /** A start that the source refuses leaves no topic behind, so the first claim waits until it agreed. */
+  async #claimFirst(): Promise<void> {
+    const claim = this.#claimLate
+    if (claim === null) return
+    const { checkpoint } = await claim()
+    this.#claimLate = null
+    if (checkpoint === null) return
+    throw new TidemarkError('sink.fenced', {
+      message: `another process of pipeline ${this.#settings.pipeline} began at the same time, and has written a checkpoint`,
+      fix: 'Start it once more, in one process.',
     })
   }
 
