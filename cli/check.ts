@@ -8,6 +8,7 @@ import { findingLines } from './findings.js'
 import { EXIT, type Io } from './io.js'
 import { known, type Log } from './log.js'
 import { type OutputFormat, outputOption } from './output.js'
+import { holds, readSaved } from './status.js'
 
 interface CheckOptions extends FileOptions {
   readonly output: OutputFormat
@@ -38,9 +39,10 @@ async function check(
   const { seen, found } = ready ? await targets(config, signal) : { seen: {}, found: [] }
   const sinkContext = { ...context, ...seen }
   const sink = await findings(() => config.sink.definition.check(config.sink.options, sinkContext), 'sink', signal)
+  const lost = ready ? await lostCheckpoint(config, signal) : []
   const promise = guarantee(config)
-  const problems = [...source, ...found, ...sink].filter((f) => f.level === 'problem').length
-  const all = { source: [...source, ...found], sink }
+  const problems = [...source, ...found, ...lost, ...sink].filter((f) => f.level === 'problem').length
+  const all = { source: [...source, ...found, ...lost], sink }
   const clean = (list: readonly Finding[]) => list.map((finding) => log.secrets.redactFinding(finding))
   const report = { pipeline: config.name, ...promise, problems, source: clean(all.source), sink: clean(sink) }
   const lines =
@@ -76,6 +78,26 @@ async function findings(
 function problem(subject: string, thrown: unknown): Finding {
   const { code, message, fix } = known(thrown)
   return { level: 'problem', subject, message: `${message} (${code})`, ...(fix === null ? {} : { fix }) }
+}
+
+/** What a first start would refuse: something of this pipeline in the source, of which no checkpoint speaks. */
+async function lostCheckpoint(config: PipelineConfig, signal: AbortSignal): Promise<Finding[]> {
+  const sink = config.sink.definition.create(config.sink.options, { pipeline: config.name })
+  if (sink.startsUnrecorded || (sink.guarantee === 'none' && config.stateFile === null)) return []
+  try {
+    if ((await readSaved(config, signal)) !== null) return []
+    const held = await config.source.definition.status(config.source.options, { pipeline: config.name, signal })
+    if (!holds(held)) return []
+  } catch (error) {
+    if (signal.aborted) throw error
+    // Whatever cannot be asked is a finding of its own.
+    return []
+  }
+  const where = sink.checkpointIn ?? 'the sink'
+  const message = `${where} holds no checkpoint, although the source holds something of a pipeline ${config.name}: a start is refused`
+  const fix =
+    'tidemark drop FILE frees it, and the next start copies every row again; or give this pipeline another pipeline.name.'
+  return [{ level: 'problem', subject: 'checkpoint', message, fix }]
 }
 
 /** What a sink is told of the source; nothing when the source could not be read. */

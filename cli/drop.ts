@@ -38,7 +38,14 @@ async function drop(
   // The checkpoint goes last: a drop that fails half-way can be repeated, and a checkpoint without its slot only
   // makes the next start stop with an exact message.
   const removed = [...(await config.source.definition.drop(config.source.options, context))]
-  removed.push(...(await config.sink.definition.drop(config.sink.options, context)))
+  try {
+    removed.push(...(await config.sink.definition.drop(config.sink.options, context)))
+  } catch (error) {
+    // Whoever repeats it would not learn any more what the first one removed.
+    if (removed.length > 0) await print(io, log.secrets.redact(removed.join('\n')))
+    log.warn("the sink's checkpoint was left as it is")
+    throw error
+  }
   if (config.stateFile !== null && (await removeStateFile(config.stateFile))) {
     removed.push(`removed the state file ${config.stateFile}`)
   }

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import type { PipelineConfig } from '../config/pipeline-file.js'
 import { stateFile } from '../config/state-file.js'
 import { type CheckpointDescription, describeCheckpoint } from '../core/checkpoint.js'
+import type { Finding } from '../core/define.js'
 import { example, type FileOptions, interruptible, print, withFile, withPipeline } from './command.js'
 import { findingLines } from './findings.js'
 import { table } from './format.js'
@@ -42,7 +43,7 @@ async function status(
       ? JSON.stringify({ pipeline: config.name, checkpoint, source: clean }, null, 2)
       : [
           `pipeline ${config.name}`,
-          ...checkpointLines(checkpoint),
+          ...checkpointLines(checkpoint, source),
           'source',
           ...findingLines(source, log.secrets).map((line) => `  ${line}`),
         ].join('\n')
@@ -55,9 +56,17 @@ export async function readSaved(config: PipelineConfig, signal: AbortSignal): Pr
   return config.sink.definition.readCheckpoint(config.sink.options, { pipeline: config.name, signal })
 }
 
+/** What a source holds is more than ok. */
+export function holds(source: readonly Finding[]): boolean {
+  return source.some(({ level }) => level !== 'ok')
+}
+
 const STATES = { waiting: 'waiting', snapshot: 'being read', streaming: 'complete, following changes' } as const
 
-function checkpointLines(checkpoint: CheckpointDescription | null): string[] {
+function checkpointLines(checkpoint: CheckpointDescription | null, source: readonly Finding[]): string[] {
+  if (checkpoint === null && holds(source)) {
+    return ['checkpoint: none, although the source holds something of this pipeline; `tidemark drop` frees it']
+  }
   if (checkpoint === null) return ['checkpoint: none; the next run starts anew']
   const rows = checkpoint.tables.map(({ id, state, rangesLeft }) => [
     `  ${id}`,

@@ -193,6 +193,10 @@ export const ERROR_CODES = {
   },
   'kafka.tls': { exit: 3, when: 'The TLS handshake failed: the certificate of the broker or ours was refused.' },
   'kafka.tls_options': { exit: 2, when: 'A certificate or key for TLS cannot be read.' },
+  'kafka.topic_changed': {
+    exit: 3,
+    when: 'A table would go to another topic than before, or its messages would have another format: consumers would miss or not understand them.',
+  },
   'kafka.topic_collision': {
     exit: 2,
     when: 'Two tables would go to one topic only because of characters that Kafka does not allow.',
@@ -200,7 +204,7 @@ export const ERROR_CODES = {
   'kafka.topic_missing': { exit: 3, when: 'A topic does not exist.' },
   'kafka.topic_recreated': {
     exit: 3,
-    when: 'A topic that is read was deleted and made again under its name, so the offsets of the checkpoint mean other records.',
+    when: 'A topic was deleted and made again under its name: offsets of a topic that is read mean other records, and a topic that is written lacks the messages before.',
   },
   'kafka.transaction_aborted': { exit: 1, when: 'A transaction was given up before its commit.' },
   'kafka.transaction_hanging': {

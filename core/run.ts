@@ -189,6 +189,7 @@ export class PipelineRun {
       durable: this.durable,
       fenced: this.#sink.guarantee === 'exactly-once' && !this.#sink.unfenced,
       first: saved === null && !this.#sink.startsUnrecorded,
+      checkpointIn: this.#sink.checkpointIn,
       known,
       saved: saved && savedPlace(saved),
       signal,

@@ -7,6 +7,8 @@ import type { ChangeBatch, TableId, TableSchema } from './model.js'
 import type { Abortable, SourceIdentity } from './source.js'
 
 export interface SinkTraits {
+  /** Where the checkpoint is kept, for messages: `topic x`. Absent: in the sink. */
+  readonly checkpointIn?: string
   /**
    * exactly-once: data and checkpoint commit together. at-least-once: the checkpoint follows the data, so a crash may
    * repeat some. none: the sink keeps no checkpoint (stdout...).

@@ -159,6 +159,8 @@ export interface OpenContext extends Abortable {
   readonly fenced: boolean
   /** Nothing was ever written down for this pipeline, not even that a start was tried: what it would own must not exist yet. */
   readonly first: boolean
+  /** Where the checkpoint would be, for messages; absent: in the sink. */
+  readonly checkpointIn?: string | undefined
   /** Tables of the checkpoint that this run resumes with what tag() said of each; empty on a first start. */
   readonly known: ReadonlyMap<TableId, string | null>
   /** What a resume goes on from; null on a first start. */

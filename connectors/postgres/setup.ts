@@ -52,7 +52,11 @@ export interface SlotOptions {
  * A first start that nothing was written down for must not find a slot: it would be that of another pipeline of this
  * name, and to take it would lose what that one has not read.
  */
-export async function requireNoSlot(connection: PgConnection, name: string, pipeline: string): Promise<void> {
+export async function requireNoSlot(
+  connection: PgConnection,
+  name: string,
+  { pipeline, checkpointIn = 'the sink' }: { readonly pipeline: string; readonly checkpointIn?: string | undefined },
+): Promise<void> {
   const [slot] = await connection.query(
     `select database, active_pid::text, confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1`,
     [name],
@@ -61,8 +65,8 @@ export async function requireNoSlot(connection: PgConnection, name: string, pipe
   const [database, pid, confirmed] = slot
   const use = pid === null ? 'not in use' : `in use by pid ${pid}`
   throw new TidemarkError('postgres.slot', {
-    message: `replication slot ${name} exists (database ${database}, confirmed up to ${confirmed}, ${use}), but the sink knows nothing of it: another pipeline that is called ${pipeline} seems to read it`,
-    fix: `Give this pipeline another pipeline.name. If nothing reads the slot any more: SELECT pg_drop_replication_slot(${quoteLiteral(name)});`,
+    message: `replication slot ${name} exists (database ${database}, confirmed up to ${confirmed}, ${use}), but ${checkpointIn} holds no checkpoint of pipeline ${pipeline}: it was removed or made anew, or another pipeline that is called ${pipeline} reads the slot`,
+    fix: `If this pipeline ran before, put back what was removed, or give up its place: \`tidemark drop FILE\` frees the slot, and the next start copies every row again. If the slot is another pipeline's, give this one another pipeline.name.`,
     at: 'pipeline.name',
   })
 }

@@ -101,7 +101,7 @@ export class PostgresSource implements Source {
     this.#monitor = new Monitor(() => home.connect(context))
     this.#server = await serverFacts(this.#control)
     const accepted = await home.judge(context.saved, this.#slot, this.#server, context)
-    if (context.durable && context.first) await requireNoSlot(this.#control, this.#slot, this.#pipeline)
+    if (context.durable && context.first) await requireNoSlot(this.#control, this.#slot, context)
     const read = await readTables(this.#control, this.#options, this.#server)
     this.#watch = new TableWatch(
       this.#control,

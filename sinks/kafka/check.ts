@@ -4,7 +4,8 @@ import type { TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
-import { CHECKPOINT_TOPIC_CONFIG, CheckpointTopic } from './checkpoint-topic.js'
+import { checkCheckpointTopic, checkKnownTopics } from './check-saved.js'
+import { CHECKPOINT_TOPIC_CONFIG, NO_STATE, type SavedState } from './checkpoint-topic.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
 import { topicsOf } from './topics.js'
@@ -24,12 +25,16 @@ export async function checkKafkaSink(
   try {
     const servers = settings.options['properties.bootstrap.servers']
     const access = await checkTopicAccess(cluster, neededTopics(settings, tables ?? []), { user, signal })
+    const hidden = access.hidden.has(settings.checkpointTopic)
+    const { findings, saved } = hidden
+      ? { findings: [], saved: NO_STATE }
+      : await checkCheckpointTopic(cluster, settings, { signal })
     return [
       { level: 'ok', subject: servers, message: 'reached' },
       ...(await checkTransactions(cluster, settings, { user, signal })),
       ...access.findings,
-      ...(await checkCheckpointTopic(cluster, settings, access, signal)),
-      ...(tables === undefined ? [] : await checkTopics(cluster, settings, { tables, access, signal })),
+      ...findings,
+      ...(tables === undefined ? [] : await checkTopics(cluster, settings, { tables, access, saved, signal })),
     ]
   } finally {
     await cluster.close()
@@ -92,36 +97,22 @@ async function checkTransactions(
   return [{ level: 'ok', subject, message: `transactional id ${settings.transactionalId}` }]
 }
 
-async function checkCheckpointTopic(
-  cluster: KafkaCluster,
-  settings: KafkaSettings,
-  { hidden }: Access,
-  signal: AbortSignal,
-): Promise<Finding[]> {
-  if (hidden.has(settings.checkpointTopic)) return []
-  const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
-  const subject = topic.name
-  if (!(await topic.exists({ signal }))) {
-    return [{ level: 'ok', subject, message: 'the checkpoint topic will be made at the first start' }]
-  }
-  const problem = await topic.problem({ signal })
-  if (problem !== null) return [{ level: 'problem', subject, ...problem }]
-  return [{ level: 'ok', subject, message: 'holds the checkpoint: one partition, compacted' }]
-}
-
 interface TopicChecks {
   readonly tables: readonly TableSchema[]
   readonly access: Access
+  readonly saved: SavedState
   readonly signal: AbortSignal
 }
 
 async function checkTopics(
   cluster: KafkaCluster,
   settings: KafkaSettings,
-  { tables, access, signal }: TopicChecks,
+  { tables, access, saved, signal }: TopicChecks,
 ): Promise<Finding[]> {
   const names = topicsOf(tables, settings.topics)
-  const visible = [...new Set(names.values())].filter((name) => !access.hidden.has(name))
+  const others = [settings.options['dead.letter.topic'], settings.transactionTopic, settings.schemaTopic]
+  const all = new Set([...names.values(), ...others.filter((name) => name !== undefined)])
+  const visible = [...all].filter((name) => !access.hidden.has(name))
   const found = await cluster.topics(visible, { signal })
   const findings: Finding[] = []
   for (const [id, name] of names) {
@@ -141,7 +132,8 @@ async function checkTopics(
       })
     }
   }
-  return findings
+  const shown = new Map([...names].filter(([, name]) => !access.hidden.has(name)))
+  return [...findings, ...(await checkKnownTopics(cluster, settings, { saved, found, tables: shown }, { signal }))]
 }
 
 /** The source forgets what was acknowledged, so one replica that has it is thin ice. */

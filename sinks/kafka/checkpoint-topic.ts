@@ -8,6 +8,7 @@ import { TidemarkError } from '../../core/errors.js'
 import type { TableId } from '../../core/model.js'
 import { type KafkaCluster, type Pack, PackWriter } from '../../drivers/kafka.js'
 import type { Announced } from './definitions.js'
+import { NO_TOPICS, type SavedTopics, type Written } from './known-topics.js'
 import type { OpenTransaction } from './open-transaction.js'
 import { readableConfig } from './readable-config.js'
 
@@ -31,23 +32,48 @@ export const CHECKPOINT_TOPIC_CONFIG = {
 export interface SavedState {
   readonly transaction: OpenTransaction | null
   readonly claim: string | null
+  /** The transactional id of the claim; null: it has none (at-least-once), or there is no claim, or an older version wrote it. */
+  readonly owner: string | null
   readonly checkpoint: string | null
-  /** Partitions of every topic when the checkpoint was made. */
-  readonly partitions: Readonly<Record<string, number>>
+  /** Of every topic that was written. */
+  readonly topics: SavedTopics
   /** By table, for include.schema.changes. */
   readonly definitions: ReadonlyMap<TableId, Announced>
   /** Which of two sets of part records the next long checkpoint may write over. */
   readonly spare: 'a' | 'b'
 }
 
+export const NO_STATE: SavedState = {
+  transaction: null,
+  claim: null,
+  owner: null,
+  checkpoint: null,
+  topics: NO_TOPICS,
+  definitions: new Map(),
+  spare: 'a',
+}
+
+interface Claim {
+  readonly claim: string
+  readonly transactionalId?: string | null
+}
+
 interface Head {
   readonly version: number
   readonly pipeline: string
   readonly partitions: Readonly<Record<string, number>>
+  readonly ids?: Readonly<Record<string, string>>
+  readonly written?: Written | null
   readonly transaction?: OpenTransaction
   /** null: the pipeline was dropped. */
   readonly checkpoint?: string | null
   readonly parts?: { readonly set: 'a' | 'b'; readonly count: number; readonly sha256: string }
+}
+
+interface Newest {
+  readonly key: string
+  readonly value: Buffer
+  readonly offset: bigint
 }
 
 type Options = { readonly signal: AbortSignal }
@@ -58,8 +84,10 @@ export class CheckpointTopic {
   readonly #pipeline: string
   #partBytes = PART_BYTES_MAX
   /** Newest record of each key below `#readTo`. */
-  readonly #newest = new Map<string, Buffer>()
+  readonly #newest = new Map<string, Newest>()
   #readTo: bigint | null = null
+  /** Transactional ids of every claim that was read. */
+  readonly owners = new Set<string>()
 
   constructor(cluster: KafkaCluster, name: string, pipeline: string) {
     this.#cluster = cluster
@@ -110,18 +138,20 @@ export class CheckpointTopic {
     return (await this.#find(options)) !== null
   }
 
-  claim(claim: string): Pack[] {
-    return [this.#pack(CLAIM, JSON.stringify({ version: VERSION, pipeline: this.#pipeline, claim }))]
+  /** `transactionalId` null: nothing can fence this owner. */
+  claim(claim: string, transactionalId: string | null): Pack[] {
+    const record = { version: VERSION, pipeline: this.#pipeline, claim, transactionalId }
+    return [this.#pack(CLAIM, JSON.stringify(record))]
   }
 
   /**
    * The records of a checkpoint, null for a dropped pipeline. The last pack makes the others count; where nothing binds them together
    * (at-least-once) they must be acknowledged before it is sent.
    */
-  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'checkpoint' | 'definitions'>): Pack[] {
-    const { partitions, transaction } = state
+  checkpoint(text: string | null, state: Omit<SavedState, 'claim' | 'owner' | 'checkpoint' | 'definitions'>): Pack[] {
+    const { topics, transaction } = state
     const open = transaction === null ? {} : { transaction }
-    const head: Head = { version: VERSION, pipeline: this.#pipeline, partitions, ...open }
+    const head: Head = { version: VERSION, pipeline: this.#pipeline, ...topics, ...open }
     const bytes = Buffer.from(text ?? '')
     if (bytes.length <= this.#partBytes / 2)
       return [this.#pack(CHECKPOINT, JSON.stringify({ ...head, checkpoint: text }))]
@@ -148,14 +178,22 @@ export class CheckpointTopic {
     const from = this.#readTo ?? (await this.#cluster.startOffset(this.name, 0, options))
     this.#readTo = until
     for await (const records of this.#cluster.readCommitted(this.name, 0, from, until, options)) {
-      for (const { key, value } of records) if (key !== null && value !== null) newest.set(key.toString(), value)
+      for (const { key, value, offset } of records) {
+        if (key === null || value === null) continue
+        const record = { key: key.toString(), value, offset }
+        newest.set(record.key, record)
+        if (record.key !== CLAIM) continue
+        const { transactionalId } = this.#json<Claim>(record)!
+        if (transactionalId) this.owners.add(transactionalId)
+      }
     }
-    const claim = newest.get(CLAIM)
+    const claim = this.#json<Claim>(newest.get(CLAIM))
     const head = this.#json<Head>(newest.get(CHECKPOINT))
     return {
-      claim: this.#json<{ claim: string }>(claim)?.claim ?? null,
+      claim: claim?.claim ?? null,
+      owner: claim?.transactionalId ?? null,
       checkpoint: head === null ? null : (head.checkpoint ?? this.#joined(head, newest)),
-      partitions: head?.partitions ?? {},
+      topics: { partitions: head?.partitions ?? {}, ids: head?.ids ?? {}, written: head?.written ?? null },
       transaction: head?.transaction ?? null,
       definitions: this.#definitions(head, newest),
       spare: head?.parts?.set === 'a' ? 'b' : 'a',
@@ -163,41 +201,51 @@ export class CheckpointTopic {
   }
 
   /** Those of a pipeline that was dropped count no more. */
-  #definitions(head: Head | null, newest: ReadonlyMap<string, Buffer>): Map<TableId, Announced> {
+  #definitions(head: Head | null, newest: ReadonlyMap<string, Newest>): Map<TableId, Announced> {
     const found = new Map<TableId, Announced>()
     if (head === null || head.checkpoint === null) return found
-    for (const [key, bytes] of newest) {
+    for (const [key, record] of newest) {
       if (!key.startsWith(DEFINITION)) continue
-      const { last, log } = this.#json<Announced>(bytes)!
+      const { last, log } = this.#json<Announced>(record)!
       found.set(key.slice(DEFINITION.length) as TableId, { last, log })
     }
     return found
   }
 
-  #joined({ parts }: Head, newest: ReadonlyMap<string, Buffer>): string | null {
+  #joined({ parts }: Head, newest: ReadonlyMap<string, Newest>): string | null {
     if (parts === undefined) return null
-    const found = Array.from({ length: parts.count }, (_, i) => newest.get(`part/${parts.set}/${i}`))
+    const found = Array.from({ length: parts.count }, (_, i) => newest.get(`part/${parts.set}/${i}`)?.value)
     const bytes = Buffer.concat(found.filter((part) => part !== undefined))
     if (sha256(bytes) !== parts.sha256) throw this.#damaged('the parts of the checkpoint do not fit together')
     return bytes.toString('utf8')
   }
 
-  #json<T extends object>(bytes: Buffer | undefined): T | null {
-    if (bytes === undefined) return null
+  #json<T extends object>(record: Newest | undefined): T | null {
+    if (record === undefined) return null
+    const { offset, key } = record
+    const where = `the record of key ${key} at offset ${offset} of partition 0`
     let value: (T & { version?: unknown; pipeline?: unknown }) | null = null
     try {
-      value = JSON.parse(bytes.toString('utf8'))
+      value = JSON.parse(record.value.toString('utf8'))
     } catch {
-      throw this.#damaged('a record is not JSON')
+      throw this.#damaged(`${where} is not JSON`)
     }
-    if (typeof value?.version !== 'number') throw this.#damaged('a record has no version')
+    if (typeof value?.version !== 'number') throw this.#damaged(`${where} has no version`)
     if (value.version > VERSION)
-      throw this.#damaged(`a record has version ${value.version}; this program reads ${VERSION}`)
+      throw this.#damaged(`${where} has version ${value.version}; this program reads ${VERSION}`)
     if (value.pipeline === this.#pipeline) return value
     throw new TidemarkError('kafka.checkpoint_topic', {
       message: `checkpoint topic ${this.name} belongs to pipeline ${value.pipeline}`,
       fix: 'Give this pipeline a topic of its own: sink.checkpoint.topic.',
       at: 'sink.checkpoint.topic',
+    })
+  }
+
+  /** Under a process that has claimed it. */
+  madeAnew(): TidemarkError {
+    return new TidemarkError('kafka.checkpoint_topic', {
+      message: `checkpoint topic ${this.name} is gone or empty, and this process has written to it: it was deleted, or made anew`,
+      fix: `Nobody knows any more how far the pipeline was. Run \`tidemark drop FILE\`, which frees what the source holds, and start anew: a new snapshot goes behind what the topics have.`,
     })
   }
 

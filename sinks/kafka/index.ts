@@ -8,7 +8,9 @@ import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
+import { NO_TOPICS } from './known-topics.js'
 import { type KafkaSinkOptions, kafkaSinkOptions } from './options.js'
+import { fence } from './ownership.js'
 import { KafkaSession } from './session.js'
 import { type KafkaSettings, kafkaSettings } from './settings.js'
 
@@ -29,6 +31,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
     return {
       connector: 'kafka',
       guarantee: settings.exactlyOnce ? 'exactly-once' : 'at-least-once',
+      checkpointIn: `checkpoint topic ${settings.checkpointTopic}`,
       completesMoves: false,
       keepsMoves: true,
       commitBytesMax: TRANSACTION_BYTES_MAX,
@@ -64,6 +67,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       const timeoutMs = options['checkpoint.read.timeout']
       const before = await topic.read(until, { signal, timeoutMs })
       if (before.checkpoint === null) return []
+      for (const id of topic.owners) if (id !== settings.transactionalId) await fence(cluster, settings, id, { signal })
       const producer = await KafkaProducer.open(
         cluster,
         {
@@ -75,7 +79,7 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
         { signal },
       )
       try {
-        await producer.send(topic.checkpoint(null, { partitions: {}, transaction: null, spare: before.spare }))
+        await producer.send(topic.checkpoint(null, { topics: NO_TOPICS, transaction: null, spare: before.spare }))
         if (settings.exactlyOnce) await producer.commit()
       } finally {
         await producer.close()

@@ -10,6 +10,7 @@ const TRANSACTION_TIMEOUT_MS_DEFAULT = 60_000
 const TRANSACTION_TIMEOUT_MS_MIN = 1_000
 const TRANSACTION_TIMEOUT_MS_MAX = 3_600_000
 const READ_BACK_TIMEOUT_MS_DEFAULT = 120_000
+const TOPIC_CHECK_MS_DEFAULT = 30_000
 const DURATION_MS_MIN = 100
 const DURATION_MS_MAX = 3_600_000
 
@@ -132,6 +133,15 @@ export const kafkaSinkOptions = z
       .describe(
         'What to do when a topic has other partitions than before, so that keys would move: stop; keep hashing over the old count; or accept the new count.',
       ),
+    'topic.change': z
+      .enum(['stop', 'accept'])
+      .default('stop')
+      .describe(
+        'What to do when a topic that was written is gone or was made anew, a table would go to another topic than before, or value.format is another one: stop, because consumers would miss or not understand messages; or go on with what comes from here on.',
+      ),
+    'topic.check.interval': duration(DURATION_MS_MIN, DURATION_MS_MAX)
+      .default(TOPIC_CHECK_MS_DEFAULT)
+      .describe('How often a running pipeline looks whether its topics are still the same, with the same partitions.'),
     'truncate.partitions': z
       .enum(['first', 'all'])
       .default('first')

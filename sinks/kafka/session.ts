@@ -8,14 +8,15 @@ import type { ChangeBatch, TableId, TableSchema } from '../../core/model.js'
 import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import type { Abortable } from '../../core/source.js'
 import { step } from '../../core/steps.js'
-import { KafkaCluster, KafkaProducer, type Pack } from '../../drivers/kafka.js'
+import { KafkaCluster, type KafkaProducer, type Pack } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import type { MessageFormat } from '../formats/messages.js'
 import { type SchemaChange, schemaChangeMessage } from '../formats/schema-change.js'
 import { BatchWriter } from './batch-writer.js'
-import { CheckpointTopic, type SavedState } from './checkpoint-topic.js'
+import { CheckpointTopic, NO_STATE, type SavedState } from './checkpoint-topic.js'
 import { Definitions } from './definitions.js'
 import { restoreTransaction, savedTransaction } from './open-transaction.js'
+import { claimForNext, Ownership } from './ownership.js'
 import type { KafkaSettings } from './settings.js'
 import { TopicTargets } from './targets.js'
 
@@ -23,8 +24,6 @@ import { TopicTargets } from './targets.js'
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** Full batches that wait for company before they are sent: one request for several partitions. */
 const SEND_BYTES = 1024 * 1024
-/** What a claim adds for the next session of the same process. */
-const OPEN = 'open'
 /** Schemas remembered; beyond it (endless DDL) they are prepared again. */
 const KNOWN_MAX = 4_096
 /** Of transaction.timeout.ms. */
@@ -47,11 +46,15 @@ export class KafkaSession implements SinkSession {
   #inFlightBytes = 0
   #spare: 'a' | 'b'
   #failure: Error | null = null
+  #checkTopicsAt: number
+  /** A first start has yet to make the checkpoint topic, and to claim it. */
+  #claimLate: (() => Promise<SavedState>) | null = null
 
   private constructor(
     parts: { cluster: KafkaCluster; producer: KafkaProducer; topic: CheckpointTopic; format: MessageFormat },
     settings: KafkaSettings,
     state: SavedState,
+    note: (line: string) => void,
   ) {
     this.#cluster = parts.cluster
     this.#producer = parts.producer
@@ -59,16 +62,16 @@ export class KafkaSession implements SinkSession {
     this.#settings = settings
     this.checkpoint = state.checkpoint
     this.#spare = state.spare
+    this.#checkTopicsAt = performance.now() + settings.options['topic.check.interval']
     this.#format = parts.format
     if (state.transaction !== null) restoreTransaction(parts.format, state.transaction)
     this.#definitions = settings.schemaTopic === undefined ? null : new Definitions(state.definitions)
-    this.#targets = new TopicTargets(parts.cluster, settings, state.partitions)
+    this.#targets = new TopicTargets(parts.cluster, settings, state.topics, note)
     this.#writer = new BatchWriter(parts.format, this.#targets, settings)
   }
 
   get claim(): string {
-    const claim = claimOf(this.#producer)
-    return this.#producer.open ? `${claim}/${OPEN}` : claim
+    return claimForNext(this.#producer)
   }
 
   static async open(settings: KafkaSettings, format: MessageFormat, context: SinkOpenContext): Promise<KafkaSession> {
@@ -77,19 +80,25 @@ export class KafkaSession implements SinkSession {
     const stop = () => void cluster.close().catch(() => {})
     return await stoppable(stop, signal, async () => {
       const topic = new CheckpointTopic(cluster, settings.checkpointTopic, settings.pipeline)
-      await topic.ensure(settings.replication, { signal })
-      // Whose the topic is must be known before anything is written into it.
-      const timeoutMs = settings.options['checkpoint.read.timeout']
-      await topic.read(await cluster.endOffset(topic.name, 0, 'committed', { signal }), { signal, timeoutMs })
-      const limits = new Map<string, number>([[topic.name, topic.maxMessageBytes]])
-      const producer = await openProducer(cluster, settings, lastClaim, limits, signal)
+      const exists = await topic.exists({ signal })
+      if (lastClaim !== undefined && !exists) throw topic.madeAnew()
+      const limits = new Map<string, number>()
+      const ownership = new Ownership(cluster, topic, settings)
+      const producer = await ownership.take(exists ? lastClaim : null, limits, { signal })
       step('kafka.fenced')
-      const state = await claimed(cluster, producer, topic, settings, signal).catch(async (thrown) => {
-        throw await judged(thrown, producer, signal)
-      })
-      step('kafka.claimed')
-      const session = new KafkaSession({ cluster, producer, topic, format }, settings, state)
+      const claim = async () => {
+        await topic.ensure(settings.replication, { signal })
+        limits.set(topic.name, topic.maxMessageBytes)
+        const state = await ownership.claim(producer, { signal }).catch(async (thrown) => {
+          throw await judged(thrown, producer, signal)
+        })
+        step('kafka.claimed')
+        return state
+      }
+      const state = exists ? await claim() : NO_STATE
+      const session = new KafkaSession({ cluster, producer, topic, format }, settings, state, context.note)
       session.#targets.limits = limits
+      if (!exists) session.#claimLate = claim
       return session
     })
   }
@@ -99,9 +108,23 @@ export class KafkaSession implements SinkSession {
     options: Abortable & { readonly first: ReadonlySet<TableId> },
   ): Promise<void> {
     await this.#guard(options.signal, async () => {
+      await this.#claimFirst()
       await this.#targets.prepare(tables, options)
       await this.#register(tables, options.signal)
       for (const schema of tables) this.#say(this.#definitions?.found(schema))
+    })
+  }
+
+  /** A start that the source refuses leaves no topic behind, so the first claim waits until it agreed. */
+  async #claimFirst(): Promise<void> {
+    const claim = this.#claimLate
+    if (claim === null) return
+    const { checkpoint } = await claim()
+    this.#claimLate = null
+    if (checkpoint === null) return
+    throw new TidemarkError('sink.fenced', {
+      message: `another process of pipeline ${this.#settings.pipeline} began at the same time, and has written a checkpoint`,
+      fix: 'Start it once more, in one process.',
     })
   }
 
@@ -125,9 +148,10 @@ export class KafkaSession implements SinkSession {
     await this.#guard(signal, async () => {
       if (!midTransaction) this.#writer.endTransaction()
       await this.#writer.settle()
-      const { partitions } = this.#targets
+      await this.#checkTopics(signal)
+      const topics = this.#targets.saved
       const transaction = savedTransaction(this.#format.transactions?.open ?? null)
-      const packs = this.#topic.checkpoint(checkpoint, { partitions, transaction, spare: this.#spare })
+      const packs = this.#topic.checkpoint(checkpoint, { topics, transaction, spare: this.#spare })
       if (packs.length > 1) this.#spare = this.#spare === 'a' ? 'b' : 'a'
       const changed = this.#definitions?.takeChanged() ?? []
       const all = [...changed.map(([table, announced]) => this.#topic.definition(table, announced)), ...packs]
@@ -136,6 +160,13 @@ export class KafkaSession implements SinkSession {
       else await this.#commitAfter(all)
       step('kafka.committed')
     })
+  }
+
+  /** A topic that is deleted and made anew takes records as the one before did. */
+  async #checkTopics(signal: AbortSignal): Promise<void> {
+    if (performance.now() < this.#checkTopicsAt) return
+    await this.#targets.requireSame({ signal })
+    this.#checkTopicsAt = performance.now() + this.#settings.options['topic.check.interval']
   }
 
   async #commitTransaction(packs: readonly Pack[]): Promise<void> {
@@ -221,9 +252,18 @@ export class KafkaSession implements SinkSession {
     try {
       return await stoppable(() => this.#stop(), signal, work, false)
     } catch (thrown) {
-      this.#failure = await judged(this.#failure ?? thrown, this.#producer, signal)
+      this.#failure = await this.#exact(await judged(this.#failure ?? thrown, this.#producer, signal), signal)
       throw this.#failure
     }
+  }
+
+  /** Kafka says only that it does not know a topic. */
+  async #exact(error: Error, signal: AbortSignal): Promise<Error> {
+    if (!(error instanceof TidemarkError) || error.code !== 'kafka.topic_missing' || signal.aborted) return error
+    return await this.#targets.requireSame({ signal }).then(
+      () => error,
+      (found) => (found instanceof TidemarkError ? found : error),
+    )
   }
 }
 
@@ -244,59 +284,6 @@ async function judged(thrown: unknown, producer: KafkaProducer, signal: AbortSig
   } catch (found) {
     return found instanceof TidemarkError && found.code === 'sink.fenced' ? found : error
   }
-}
-
-function claimOf(producer: KafkaProducer): string {
-  return `${producer.producerId}/${producer.epoch}`
-}
-
-async function openProducer(
-  cluster: KafkaCluster,
-  settings: KafkaSettings,
-  lastClaim: string | undefined,
-  limits: ReadonlyMap<string, number>,
-  signal: AbortSignal,
-): Promise<KafkaProducer> {
-  const [producerId, epoch, open] = (lastClaim ?? '').split('/')
-  return await KafkaProducer.open(
-    cluster,
-    {
-      transactionalId: settings.exactlyOnce ? settings.transactionalId : null,
-      transactionTimeoutMs: settings.transactionTimeoutMs,
-      compression: settings.options['properties.compression.type'],
-      maxMessageBytes: (topic) => limits.get(topic) || settings.maxMessageBytesDefault,
-      // A process that slept must not take the pipeline back from its successor.
-      ...(settings.exactlyOnce && producerId && epoch
-        ? { resume: { producerId: BigInt(producerId), epoch: Number(epoch), open: open === OPEN } }
-        : {}),
-    },
-    { signal },
-  )
-}
-
-/**
- * I6: the claim's own commit waits for what the coordinator still had to finish, and everything below the end that is read after it is
- * decided once the reader's position has reached that end.
- */
-async function claimed(
-  cluster: KafkaCluster,
-  producer: KafkaProducer,
-  topic: CheckpointTopic,
-  settings: KafkaSettings,
-  signal: AbortSignal,
-): Promise<SavedState> {
-  const claim = claimOf(producer)
-  await producer.send(topic.claim(claim), { signal })
-  if (settings.exactlyOnce) await producer.commit({ signal })
-  const until = await cluster.endOffset(topic.name, 0, 'uncommitted', { signal })
-  const state = await topic.read(until, { signal, timeoutMs: settings.options['checkpoint.read.timeout'] })
-  if (state.claim !== claim && settings.exactlyOnce) {
-    throw new TidemarkError('sink.fenced', {
-      message: `another process has taken over pipeline ${settings.pipeline}: it owns ${state.claim}, this process ${claim}`,
-      fix: 'Stop one of the processes, or give one of them another pipeline.name.',
-    })
-  }
-  return state
 }
 
 /** An abort stops, which ends whatever waits for a broker; so does a failure where `always` says so. */

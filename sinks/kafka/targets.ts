@@ -1,7 +1,9 @@
 /** The topics of the captured tables: made or found at the start, with their partitions and limits. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TidemarkError } from '../../core/errors.js'
 import type { TableId, TableSchema } from '../../core/model.js'
-import { type KafkaCluster, PackBuffers, PackWriter } from '../../drivers/kafka.js'
+import { type KafkaCluster, PackBuffers, PackWriter, type TopicShape } from '../../drivers/kafka.js'
+import { KnownTopics, type SavedTopics } from './known-topics.js'
 import { createPartitioner, type Partitioner } from './partition.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
@@ -13,6 +15,9 @@ const PACK_BYTES_MAX = 900_000
 const BATCH_OVERHEAD_BYTES = 61
 /** A partition's first buffer; it grows as needed. */
 const PACK_BYTES_FIRST = 16 * 1024
+/** How long a topic must be unknown to be taken for deleted. */
+const GONE_MS = 3_000
+const GONE_POLL_MS = 200
 /** Kept for the next batches. */
 const BUFFERS_BYTES_MAX = 24 * 1024 * 1024
 
@@ -34,51 +39,65 @@ export interface Target {
 }
 
 type Options = { readonly signal: AbortSignal }
+type Preparing = Options & { readonly first: ReadonlySet<TableId> }
 
 export class TopicTargets {
   readonly #cluster: KafkaCluster
   readonly #settings: KafkaSettings
-  /** Partitions of the last checkpoint. */
-  readonly #saved: Readonly<Record<string, number>>
+  readonly #known: KnownTopics
+  readonly #note: (line: string) => void
   readonly #topics = new Map<string, Topic>()
   readonly #targets = new Map<TableId, Target>()
   /** Of batches that were sent. */
   readonly buffers = new PackBuffers(BUFFERS_BYTES_MAX)
   /** Largest batch of each topic, for whoever compresses. */
   limits = new Map<string, number>()
-  #partitions: Record<string, number>
 
-  constructor(cluster: KafkaCluster, settings: KafkaSettings, saved: Readonly<Record<string, number>>) {
+  constructor(cluster: KafkaCluster, settings: KafkaSettings, saved: SavedTopics, note: (line: string) => void) {
     this.#cluster = cluster
     this.#settings = settings
-    this.#saved = saved
-    this.#partitions = { ...saved }
+    this.#known = new KnownTopics(settings, saved, note)
+    this.#note = note
   }
 
-  /** How many partitions keys are spread over, by topic: belongs into every checkpoint. */
-  get partitions(): Readonly<Record<string, number>> {
-    return this.#partitions
+  /** Belongs into every checkpoint. */
+  get saved(): SavedTopics {
+    return this.#known.saved
   }
 
-  async prepare(tables: readonly TableSchema[], options: Options): Promise<void> {
-    const { signal } = options
+  /** `first`: tables of which nothing was written yet. */
+  async prepare(tables: readonly TableSchema[], { signal, first }: Preparing): Promise<void> {
     const names = topicsOf(tables, this.#settings.topics)
     const deadLetter = this.#settings.options['dead.letter.topic']
     const { transactionTopic, schemaTopic } = this.#settings
     for (const [id, name] of names) if (name === schemaTopic) throw shared(id, name)
-    const wanted = [...new Set([...names.values(), deadLetter, transactionTopic, schemaTopic])].filter(
-      (name) => name !== undefined,
-    )
-    const found = await this.#cluster.topics(wanted, { signal })
-    const missing = wanted.filter((name) => !found.get(name))
-    for (const name of missing) await this.#create(name, options)
-    const made = missing.length > 0 ? await this.#cluster.topics(missing, { signal }) : new Map()
+    const others = [deadLetter, transactionTopic, schemaTopic].filter((name) => name !== undefined)
+    const wanted = [...new Set([...names.values(), ...others])]
+    const continued = [...names].filter(([id]) => !first.has(id))
+    const needed = new Set([...continued.map(([, name]) => name), ...others])
+    for (const name of wanted) if (!needed.has(name)) this.#known.forget(name)
+    const moved = continued.map(([id, name]) => this.#known.elsewhere(id, name)).find((error) => error !== null)
+    if (moved) throw moved
+    const otherwise = continued.length > 0 ? this.#known.otherwise() : null
+    if (otherwise !== null) throw otherwise
+    const found = await this.#look(wanted, signal)
     for (const name of wanted) {
-      const info = found.get(name) ?? made.get(name)
-      if (!info) throw this.#absent(name)
-      await this.#open(name, info.partitions, options)
+      const problem = this.#known.problem(name, found.get(name) ?? null)
+      if (problem !== null) throw problem
     }
+    for (const name of wanted) await this.#open(name, found.get(name) ?? (await this.#create(name, signal)), signal)
+    for (const name of new Set(names.values()))
+      if (!needed.has(name) && found.get(name)) await this.#sayFilled(name, signal)
     for (const [id, name] of names) this.#target(id, this.#topics.get(name)!)
+  }
+
+  /** Throws when a topic is not the one any more that prepare() found, or has other partitions. */
+  async requireSame({ signal }: Options): Promise<void> {
+    const found = await this.#look([...this.#topics.keys()], signal)
+    for (const [name, shape] of found) {
+      const problem = this.#known.liveProblem(name, shape)
+      if (problem !== null) throw problem
+    }
   }
 
   of(schema: TableSchema): Target {
@@ -101,35 +120,30 @@ export class TopicTargets {
 
   #target(id: TableId, topic: Topic): Target {
     const strategy = this.#settings.options['partition.strategy']
-    const target = { topic, partitioner: createPartitioner(strategy, id, this.#partitions[topic.name]!) }
+    const target = { topic, partitioner: createPartitioner(strategy, id, this.#known.saved.partitions[topic.name]!) }
     this.#targets.set(id, target)
     return target
   }
 
-  async #open(name: string, count: number, options: Options): Promise<void> {
-    const before = this.#saved[name]
-    const change = this.#settings.options['partition.count.change']
-    if (before !== undefined && before !== count && change === 'stop') {
-      throw new TidemarkError('kafka.partitions_changed', {
-        message: `topic ${name} has ${count} partitions and had ${before}: the same key would go to another partition, and its changes could be read out of order`,
-        fix: 'sink.partition.count.change: keep goes on hashing over the old count, accept takes the new one.',
-        at: 'sink.partition.count.change',
-      })
+  /** A broker that has yet to learn of a topic does not make a known one disappear. */
+  async #look(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, TopicShape | null>> {
+    const deadline = performance.now() + GONE_MS
+    for (;;) {
+      const found = await this.#cluster.topics(names, { signal })
+      const gone = names.some((name) => !found.get(name) && this.#known.has(name))
+      if (!gone || performance.now() > deadline) return found
+      await sleep(GONE_POLL_MS, undefined, { signal })
     }
-    if (before !== undefined && before > count && change === 'keep') {
-      throw new TidemarkError('kafka.partitions_changed', {
-        message: `topic ${name} has ${count} partitions and had ${before}; it was made anew with fewer`,
-        fix: 'sink.partition.count.change: accept takes the new count.',
-        at: 'sink.partition.count.change',
-      })
-    }
-    this.#partitions = { ...this.#partitions, [name]: change === 'keep' ? (before ?? count) : count }
-    const limit = await this.#limit(name, options)
+  }
+
+  async #open(name: string, found: TopicShape, signal: AbortSignal): Promise<void> {
+    this.#known.adopt(name, found)
+    const limit = await this.#limit(name, { signal })
     this.limits.set(name, limit)
     this.#topics.set(name, {
       name,
       packs: Array.from(
-        { length: count },
+        { length: found.partitions },
         (_, partition) => new PackWriter(name, partition, PACK_BYTES_FIRST, this.buffers),
       ),
       packBytesMax: Math.min(PACK_BYTES_MAX, limit - BATCH_OVERHEAD_BYTES),
@@ -144,15 +158,23 @@ export class TopicTargets {
     return Number(config['max.message.bytes'] ?? this.#settings.maxMessageBytesDefault)
   }
 
-  async #create(name: string, options: Options): Promise<void> {
+  /** What is there already is of somebody else, or of this pipeline before it was dropped. */
+  async #sayFilled(name: string, signal: AbortSignal): Promise<void> {
+    const { length } = this.#topics.get(name)!.packs
+    if (!(await holdsMessages(this.#cluster, name, length, { signal }))) return
+    this.#note(`topic ${name} holds messages already: the snapshot goes behind them, and consumers see its rows again`)
+  }
+
+  async #create(name: string, signal: AbortSignal): Promise<TopicShape> {
     if (!this.#settings.options['topic.creation.enable']) throw this.#absent(name)
     const topic = newTopic(this.#settings)
     // Definitions are read in the order in which they came.
-    await this.#cluster.createTopic(
-      name,
-      name === this.#settings.schemaTopic ? { ...topic, partitions: 1 } : topic,
-      options,
-    )
+    await this.#cluster.createTopic(name, name === this.#settings.schemaTopic ? { ...topic, partitions: 1 } : topic, {
+      signal,
+    })
+    const made = (await this.#cluster.topics([name], { signal })).get(name)
+    if (!made) throw this.#absent(name)
+    return made
   }
 
   #absent(name: string): TidemarkError {
@@ -161,6 +183,20 @@ export class TopicTargets {
       fix: `kafka-topics.sh --bootstrap-server HOST:PORT --create --topic ${name} --partitions 1, or sink.topic.creation.enable: true`,
     })
   }
+}
+
+/** Whether the topic has anything that a consumer can still read. */
+export async function holdsMessages(
+  cluster: KafkaCluster,
+  name: string,
+  partitions: number,
+  options: Options,
+): Promise<boolean> {
+  for (let partition = 0; partition < partitions; partition++) {
+    const end = await cluster.endOffset(name, partition, 'uncommitted', options)
+    if (end > 0n && end > (await cluster.startOffset(name, partition, options))) return true
+  }
+  return false
 }
 
 function shared(table: TableId, topic: string): TidemarkError {
