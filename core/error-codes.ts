@@ -361,6 +361,10 @@ export const ERROR_CODES = {
     exit: 1,
     when: 'An update did not bring a value that it left alone, and the format has no way to say that.',
   },
+  'format.value_out_of_range': {
+    exit: 1,
+    when: 'A value is beyond what its field in the output format can hold.',
+  },
 } as const satisfies Record<string, CodeInfo>
 
 export type ErrorCode = keyof typeof ERROR_CODES
