@@ -12,6 +12,7 @@ import { EXIT, type Io, type StopSignal, stdoutFailure } from './io.js'
 import { known, type Log } from './log.js'
 import { type ProgressView, progressView } from './progress.js'
 import { claimReport, makeReport, type Outcome, writeReport } from './report.js'
+import { refuseMistakes } from './targets.js'
 
 interface SyncOptions extends FileOptions {
   readonly once?: true
@@ -160,6 +161,7 @@ async function run(
   signal: AbortSignal,
   view: ProgressView,
 ): Promise<PipelineResult> {
+  await refuseMistakes(config, signal)
   const runPipeline = await io.pipelineRunner()
   const context = { pipeline: config.name }
   const { checkpointIntervalMs, heartbeatIntervalMs } = config

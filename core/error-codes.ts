@@ -195,7 +195,7 @@ export const ERROR_CODES = {
   'kafka.tls_options': { exit: 2, when: 'A certificate or key for TLS cannot be read.' },
   'kafka.topic_collision': {
     exit: 2,
-    when: 'Two tables would go to one topic only because of characters that Kafka does not allow.',
+    when: 'One topic would have two roles, or get two tables only because of characters that Kafka does not allow.',
   },
   'kafka.topic_missing': { exit: 3, when: 'A topic does not exist.' },
   'kafka.topic_recreated': {

@@ -8,6 +8,7 @@ import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
+import { inspectKafkaSink, kafkaTableMistakes } from './inspect.js'
 import { type KafkaSinkOptions, kafkaSinkOptions } from './options.js'
 import { KafkaSession } from './session.js'
 import { type KafkaSettings, kafkaSettings } from './settings.js'
@@ -23,6 +24,9 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
   summary:
     'Topics of a Kafka cluster, exactly-once: messages and checkpoint are one transaction (consumers read with isolation.level=read_committed).',
   options: kafkaSinkOptions as never,
+
+  inspect: inspectKafkaSink,
+  tableMistakes: (options, { pipeline }) => kafkaTableMistakes(options, pipeline),
 
   create(options, { pipeline }): Sink {
     const settings = kafkaSettings(options, pipeline)

@@ -5,6 +5,7 @@ import { type KafkaCluster, PackBuffers, PackWriter } from '../../drivers/kafka.
 import { createPartitioner, type Partitioner } from './partition.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
+import { topicMistakes } from './topic-roles.js'
 import { topicOf, topicsOf } from './topics.js'
 
 /** A batch is closed before it reaches this size, or the topic's limit. */
@@ -65,7 +66,8 @@ export class TopicTargets {
     const names = topicsOf(tables, this.#settings.topics)
     const deadLetter = this.#settings.options['dead.letter.topic']
     const { transactionTopic, schemaTopic } = this.#settings
-    for (const [id, name] of names) if (name === schemaTopic) throw shared(id, name)
+    const [mistake] = topicMistakes(this.#settings, tables, false)
+    if (mistake !== undefined) throw mistake
     const wanted = [...new Set([...names.values(), deadLetter, transactionTopic, schemaTopic])].filter(
       (name) => name !== undefined,
     )
@@ -161,12 +163,4 @@ export class TopicTargets {
       fix: `kafka-topics.sh --bootstrap-server HOST:PORT --create --topic ${name} --partitions 1, or sink.topic.creation.enable: true`,
     })
   }
-}
-
-function shared(table: TableId, topic: string): TidemarkError {
-  return new TidemarkError('kafka.topic_collision', {
-    message: `rows of table ${table} and schema changes would both go to topic ${topic}`,
-    fix: 'Give the schema changes a topic of their own: sink.schema.changes.topic.',
-    at: 'sink.schema.changes.topic',
-  })
 }
