@@ -4,6 +4,7 @@ import type { TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
+import { checkRegistry } from './check-registry.js'
 import { CHECKPOINT_TOPIC_CONFIG, CheckpointTopic } from './checkpoint-topic.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
@@ -27,6 +28,7 @@ export async function checkKafkaSink(
     return [
       { level: 'ok', subject: servers, message: 'reached' },
       ...(await checkTransactions(cluster, settings, { user, signal })),
+      ...(await checkRegistry(settings.options, signal)),
       ...access.findings,
       ...(await checkCheckpointTopic(cluster, settings, access, signal)),
       ...(tables === undefined ? [] : await checkTopics(cluster, settings, { tables, access, signal })),

@@ -44,7 +44,9 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       open: (context) =>
         KafkaSession.open(
           settings,
-          createMessageFormat(messageFormatFrom(options, { logicalName: settings.topics.prefix })),
+          createMessageFormat(
+            messageFormatFrom(options, { logicalName: settings.topics.prefix, onWait: context.note }),
+          ),
           context,
         ),
     }
