@@ -4,6 +4,7 @@ import type { TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
+import { checkDeadLetters } from './check-dead-letters.js'
 import { checkRegistry } from './check-registry.js'
 import { CHECKPOINT_TOPIC_CONFIG, CheckpointTopic } from './checkpoint-topic.js'
 import { readableConfig } from './readable-config.js'
@@ -143,7 +144,7 @@ async function checkTopics(
       })
     }
   }
-  return findings
+  return [...findings, ...(await checkDeadLetters(cluster, settings, visible, { signal }))]
 }
 
 /** The source forgets what was acknowledged, so one replica that has it is thin ice. */
