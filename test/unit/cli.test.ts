@@ -149,7 +149,10 @@ t.test('--once with nothing left to read says so', async (t) => {
   const options = { ...fakeConnectors(), cwd: folder(t), run: async () => result({ snapshotAlreadyComplete: true }) }
   const got = await runCli(['sync', 'p.yaml', '--once'], options)
   t.equal(got.code, 0)
-  t.match(got.err, 'the snapshot was already complete at position 0/2A: nothing to do\n')
+  t.match(
+    got.err,
+    'the snapshot was already complete at position 0/2A: nothing to do. Changes since then come with --until',
+  )
 })
 
 t.test('the end of a run names what the source holds, when a permanent slot exists', async (t) => {
