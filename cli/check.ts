@@ -2,13 +2,13 @@
 import type { Command } from 'commander'
 import type { PipelineConfig } from '../config/pipeline-file.js'
 import type { Finding } from '../core/define.js'
-import type { TableId, TableSchema } from '../core/model.js'
 import { example, type FileOptions, interruptible, print, withFile, withPipeline } from './command.js'
 import { findingLines } from './findings.js'
 import { EXIT, type Io } from './io.js'
-import { known, type Log } from './log.js'
+import type { Log } from './log.js'
 import { type OutputFormat, outputOption } from './output.js'
 import { holds, readSaved } from './status.js'
+import { problem, targets } from './targets.js'
 
 interface CheckOptions extends FileOptions {
   readonly output: OutputFormat
@@ -36,9 +36,10 @@ async function check(
   const context = { pipeline: config.name, signal }
   const source = await findings(() => config.source.definition.check(config.source.options, context), 'source', signal)
   const ready = !source.some((f) => f.level === 'problem')
-  const { seen, found } = ready ? await targets(config, signal) : { seen: {}, found: [] }
+  const { seen, found, mistakes } = ready ? await targets(config, signal) : { seen: {}, found: [], mistakes: [] }
   const sinkContext = { ...context, ...seen }
-  const sink = await findings(() => config.sink.definition.check(config.sink.options, sinkContext), 'sink', signal)
+  const asked = await findings(() => config.sink.definition.check(config.sink.options, sinkContext), 'sink', signal)
+  const sink = [...asked, ...mistakes.map((error) => problem(config.place(error.at ?? 'sink'), error))]
   const lost = ready ? await lostCheckpoint(config, signal) : []
   const promise = guarantee(config)
   const problems = [...source, ...found, ...lost, ...sink].filter((f) => f.level === 'problem').length
@@ -75,11 +76,6 @@ async function findings(
   }
 }
 
-function problem(subject: string, thrown: unknown): Finding {
-  const { code, message, fix } = known(thrown)
-  return { level: 'problem', subject, message: `${message} (${code})`, ...(fix === null ? {} : { fix }) }
-}
-
 /** What a first start would refuse: something of this pipeline in the source, of which no checkpoint speaks. */
 async function lostCheckpoint(config: PipelineConfig, signal: AbortSignal): Promise<Finding[]> {
   const sink = config.sink.definition.create(config.sink.options, { pipeline: config.name })
@@ -98,61 +94,6 @@ async function lostCheckpoint(config: PipelineConfig, signal: AbortSignal): Prom
   const fix =
     'tidemark drop FILE frees it, and the next start copies every row again; or give this pipeline another pipeline.name.'
   return [{ level: 'problem', subject: 'checkpoint', message, fix }]
-}
-
-/** What a sink is told of the source; nothing when the source could not be read. */
-type Seen = Pick<Parameters<PipelineConfig['sink']['definition']['check']>[1], 'tables' | 'source'>
-
-/** The tables as the sink would see them: this is where routes and transforms meet real columns. */
-async function targets(
-  config: PipelineConfig,
-  signal: AbortSignal,
-): Promise<{ seen: Seen; found: readonly Finding[] }> {
-  const reader = config.source.definition.create(config.source.options, { pipeline: config.name })
-  try {
-    const opened = await reader.open({
-      pipeline: config.name,
-      durable: true,
-      fenced: true,
-      first: false,
-      known: new Map(),
-      saved: null,
-      note: () => {},
-      signal,
-    })
-    const schemas = opened.tables.map(({ schema }) => schema)
-    const tables = new Map<TableId, TableSchema>()
-    // Tables of a source that is only a log come up in it.
-    const idle = reader.streamOnly ? [] : config.transform.idle(schemas)
-    const found = idle.map((error) => problem(error.at ?? 'source', error))
-    const fits = schemas.filter((schema) => {
-      try {
-        config.transform.apply(schema)
-        return true
-      } catch (error) {
-        found.push(problem(schema.id, error))
-        return false
-      }
-    })
-    // What a merged table looks like is known once all of its tables are.
-    for (const schema of fits) {
-      const target = config.transform.apply(schema)
-      tables.set(target.id, target)
-      if (target !== schema) found.push({ level: 'info', subject: schema.id, message: changes(schema, target) })
-    }
-    const source = { identity: opened.identity, tables: schemas.map(({ id }) => id) }
-    return { seen: { tables: [...tables.values()], source }, found }
-  } catch (error) {
-    if (signal.aborted) throw error
-    return { seen: {}, found: [problem('source', error)] }
-  } finally {
-    await reader.close()
-  }
-}
-
-function changes(from: TableSchema, to: TableSchema): string {
-  const name = from.id === to.id ? '' : `goes to ${to.id}; `
-  return `${name}columns ${to.columns.map((column) => column.name).join(', ')}`
 }
 
 export function guarantee(config: PipelineConfig): { guarantee: string; meaning: string } {

@@ -71,6 +71,7 @@ export async function withPipeline(
     const registry = await io.registry()
     const { env, cwd } = io
     const config = load(() => loadPipeline({ file, registry, env, cwd, set: options.set, secrets: log.secrets }))
+    log.locate(config.place)
     for (const line of config.warnings) log.warn(line)
     return await body({ config, log })
   } catch (error) {

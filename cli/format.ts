@@ -33,6 +33,11 @@ export function printable(text: string): string {
   return text.replace(/(?![\n\t])\p{Cc}/gu, escaped)
 }
 
+/** The same for a text that must stay on its line. */
+export function oneLine(text: string): string {
+  return text.replace(/\p{Cc}/gu, (char) => (char === '\n' ? '\\n' : char === '\t' ? '\\t' : escaped(char)))
+}
+
 function escaped(char: string): string {
   return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

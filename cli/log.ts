@@ -21,6 +21,8 @@ export interface Log {
   names(line: string, fields?: Readonly<Record<string, unknown>>): void
   warn(line: string): void
   error(thrown: unknown): void
+  /** From now on errors say where in the pipeline file the option stands that they are about. */
+  locate(place: (at: string) => string): void
   /** Called around every write, so that a live view can step aside. */
   around: (write: () => void) => void
 }
@@ -29,6 +31,7 @@ export function createLog(io: Io, format: LogFormat): Log {
   const secrets = new Secrets()
   const debug = io.env.TIDEMARK_DEBUG === '1'
   const colour = io.stderr.isTTY === true && !io.env.NO_COLOR && io.env.TERM !== 'dumb'
+  let place = (at: string) => at
   const log: Log = {
     format,
     secrets,
@@ -37,17 +40,20 @@ export function createLog(io: Io, format: LogFormat): Log {
     info: (line) => out(secrets.redact(line)),
     names: (line) => out(line),
     warn: (line) => out(secrets.redact(line), `${paint('warning', YELLOW)}: `),
-    error: (thrown) => out(describeError(thrown, secrets, debug), `${paint('error', RED)} `),
+    error: (thrown) => out(describeError(thrown, secrets, debug, place), `${paint('error', RED)} `),
+    locate: (found) => {
+      place = found
+    },
   }
   const paint = (text: string, code: number) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   const out = (line: string, before = '') => log.around(() => io.stderr.write(`${before}${printable(line)}\n`))
-  return format === 'text' ? log : jsonLog(io, log, debug)
+  return format === 'text' ? log : jsonLog(io, log, debug, (at) => place(at))
 }
 
 const RED = 31
 const YELLOW = 33
 
-function jsonLog(io: Io, base: Log, debug: boolean): Log {
+function jsonLog(io: Io, base: Log, debug: boolean, place: (at: string) => string): Log {
   const stream = { write: (line: string) => void io.stderr.write(line) }
   const clean = (value: object) => base.secrets.redactDeep(value) as object
   const text = (line: string) => base.secrets.redact(line)
@@ -63,7 +69,7 @@ function jsonLog(io: Io, base: Log, debug: boolean): Log {
     error(thrown) {
       const error = known(thrown)
       const { code, fix, at, stack } = error
-      const details = clean({ fix, at, ...(debug ? { stack } : {}) })
+      const details = clean({ fix, at: at && place(at), ...(debug ? { stack } : {}) })
       logger.error({ err: { code, ...details } }, text(error.message))
     },
   }
@@ -80,10 +86,10 @@ export function known(thrown: unknown): TidemarkError {
   })
 }
 
-function describeError(thrown: unknown, secrets: Secrets, debug: boolean): string {
+function describeError(thrown: unknown, secrets: Secrets, debug: boolean, place: (at: string) => string): string {
   const error = known(thrown)
   const lines = [secrets.redact(error.message)]
-  if (error.at) lines.push(`  at: ${secrets.redact(error.at)}`)
+  if (error.at) lines.push(`  at: ${secrets.redact(place(error.at))}`)
   if (error.fix) lines.push(`  fix: ${secrets.redact(error.fix)}`)
   if (debug) lines.push(secrets.redact(stackOf(error)))
   // The code is a constant of ours: it stays readable even when a word of it is somebody's password.

@@ -12,6 +12,7 @@ import { EXIT, type Io, type StopSignal, stdoutFailure } from './io.js'
 import { known, type Log } from './log.js'
 import { type ProgressView, progressView } from './progress.js'
 import { claimReport, makeReport, type Outcome, writeReport } from './report.js'
+import { refuseMistakes } from './targets.js'
 
 interface SyncOptions extends FileOptions {
   readonly once?: true
@@ -25,7 +26,10 @@ const STATUS_MS_MAX = 5_000
 export function syncCommand(command: Command, io: Io, done: (code: number) => void): void {
   withFile(command)
     .description('Copy what exists, then follow every change, until stopped.')
-    .option('--once', 'end when the sink equals the source at one position')
+    .option(
+      '--once',
+      'end when what was there is copied and the sink equals the source at one position; runs after that deliver nothing',
+    )
     .addOption(
       new Option('--until-caught-up', 'end when everything committed before now is in the sink').conflicts('once'),
     )
@@ -160,6 +164,7 @@ async function run(
   signal: AbortSignal,
   view: ProgressView,
 ): Promise<PipelineResult> {
+  await refuseMistakes(config, signal)
   const runPipeline = await io.pipelineRunner()
   const context = { pipeline: config.name }
   const { checkpointIntervalMs, heartbeatIntervalMs } = config
@@ -186,7 +191,9 @@ function resultLine(result: PipelineResult, options: SyncOptions, took: number):
   const at = result.position === null ? '' : ` at position ${result.position}`
   const totals = `${count(rows)} rows, ${count(events)} events, ${count(result.checkpoints)} checkpoints in ${seconds(took)}`
   if (result.outcome === 'stopped') return `stopped at a checkpoint${at}: ${totals}`
-  if (options.once && result.snapshotAlreadyComplete) return `the snapshot was already complete${at}: nothing to do`
+  if (options.once && result.snapshotAlreadyComplete) {
+    return `the snapshot was already complete${at}: nothing to do. Changes since then come with --until-caught-up, or without either option`
+  }
   if (options.once) return `done: the sink equals the source${at}: ${totals}`
   return `done${at}: ${totals}`
 }

@@ -1,5 +1,6 @@
 /** The options of `pipeline`, `route` and `transform`; those of `source` and `sink` belong to their connectors. */
 import { z } from 'zod'
+import { nearest, suggest } from '../core/did-you-mean.js'
 import { duration, tablePatterns } from '../core/options.js'
 import { parseTablePatterns, type TablePattern } from '../core/table-pattern.js'
 
@@ -115,7 +116,17 @@ function groupsExist(entry: RouteShape, context: z.RefinementCtx): void {
     ...columns.map(([name, text]): [string[], string] => [['shard-columns', name], text]),
   ]
   for (const [path, text] of texts) groupsExistIn(entry, path, text, context)
+  for (const [name, text] of columns) {
+    for (const [whole, word] of text.matchAll(/\{([A-Za-z_-]+)\}/g)) {
+      if (SHARD_PLACEHOLDERS.includes(word!)) continue
+      const meant = nearest(word!, SHARD_PLACEHOLDERS)
+      const message = `nothing is called ${whole}.${suggest(meant && `{${meant}}`)} There are {database}, {schema} and {table}`
+      context.addIssue({ code: 'custom', path: ['shard-columns', name], message })
+    }
+  }
 }
+
+const SHARD_PLACEHOLDERS = ['database', 'schema', 'table']
 
 function groupsExistIn(entry: RouteShape, path: string[], text: string, context: z.RefinementCtx): void {
   let patterns: TablePattern[]

@@ -34,6 +34,8 @@ export interface PipelineConfig {
   readonly stateFile: string | null
   /** One line each, for stderr. */
   readonly warnings: readonly string[]
+  /** `sink.topic` with `file:line:column` before it, for errors; anything else as it is. */
+  readonly place: (at: string) => string
 }
 
 export interface LoadOptions {
@@ -72,6 +74,9 @@ export function loadPipeline(options: LoadOptions): PipelineConfig {
   if (yaml.problems.length > 0 || !source || !sink || !pipeline || !routes || !transforms) {
     throw redacted(new ConfigError(file, yaml.problems, givenName(data) ?? name), secrets)
   }
+  inspect(yaml, 'source', source, name, warnings)
+  inspect(yaml, 'sink', sink, name, warnings)
+  if (yaml.problems.length > 0) throw redacted(new ConfigError(file, yaml.problems, name), secrets)
   return {
     file: path,
     name,
@@ -89,6 +94,25 @@ export function loadPipeline(options: LoadOptions): PipelineConfig {
     heartbeatIntervalMs: heartbeat(source.given['heartbeat.interval']),
     stateFile: pipeline.state === undefined ? null : resolve(dirname(path), pipeline.state),
     warnings: warnings.map((line) => secrets.redact(line)),
+    place: (at) => {
+      const option = /^(source|sink|pipeline)\.(.+)$/.exec(at)
+      return option === null ? at : `${yaml.valuePlace(option.slice(1)).where} ${at}`
+    },
+  }
+}
+
+/** What options say together, once each is fine by itself. */
+function inspect(
+  yaml: YamlFile,
+  block: 'source' | 'sink',
+  { definition, options, given }: Configured<SourceDefinition<unknown> | SinkDefinition<unknown>>,
+  pipeline: string,
+  warnings: string[],
+): void {
+  for (const { option, message, level } of definition.inspect?.(options, { pipeline, given }) ?? []) {
+    const path = [block, option]
+    if (level === 'warning') warnings.push(`${describe(path)} ${message}`)
+    else yaml.problems.push({ ...yaml.valuePlace(path), message: `${describe(path)}: ${message}` })
   }
 }
 

@@ -3,6 +3,7 @@
  * messages come), and functions that make, check, describe and remove what it owns.
  */
 import type { ZodType } from 'zod'
+import type { TidemarkError } from './errors.js'
 import type { TableId, TableSchema } from './model.js'
 import type { Sink } from './sink.js'
 import type { Abortable, Source, SourceIdentity } from './source.js'
@@ -16,6 +17,23 @@ export interface Finding {
   readonly fix?: string
 }
 
+/** What is to be said of an option that is fine by itself. */
+export interface OptionNote {
+  /** Its name in the block. */
+  readonly option: string
+  readonly message: string
+  /** `no effect` beside what else was given is worth a warning; everything else is a mistake. */
+  readonly level: 'mistake' | 'warning'
+}
+
+export interface Inspected extends ConnectorContext {
+  /** The options as given, without defaults. */
+  readonly given: Readonly<Record<string, unknown>>
+}
+
+/** `complete`: no more tables will come up. */
+export type TableMistakes = (tables: readonly TableSchema[], complete: boolean) => readonly TidemarkError[]
+
 export interface ConnectorContext {
   /** The pipeline's name. */
   readonly pipeline: string
@@ -28,6 +46,8 @@ export interface SourceDefinition<O = never> {
   /** One sentence for the reference. */
   readonly summary: string
   readonly options: ZodType<O>
+  /** What the options say together that their schema cannot see. Connects nowhere. */
+  inspect?(options: O, context: Inspected): readonly OptionNote[]
   create(options: O, context: ConnectorContext): Source
   check(options: O, context: ConnectorContext & Abortable): Promise<readonly Finding[]>
   /** What the source holds for the pipeline (slot, retained log), as findings for `status` and the end of a run; all `ok`: nothing. */
@@ -41,6 +61,10 @@ export interface SinkDefinition<O = never> {
   readonly aliases?: readonly string[]
   readonly summary: string
   readonly options: ZodType<O>
+  /** What the options say together that their schema cannot see. Connects nowhere. */
+  inspect?(options: O, context: Inspected): readonly OptionNote[]
+  /** Finds options that do not fit the tables, before anything is made for them; null: none of these options speaks of tables. */
+  tableMistakes?(options: O, context: ConnectorContext): TableMistakes | null
   create(options: O, context: ConnectorContext): Sink
   /**
    * `tables`: what would be written, after transforms and routes. `source`: where from, as prepare() will get it.

@@ -199,7 +199,7 @@ export const ERROR_CODES = {
   },
   'kafka.topic_collision': {
     exit: 2,
-    when: 'Two tables would go to one topic only because of characters that Kafka does not allow.',
+    when: 'One topic would have two roles, or get two tables only because of characters that Kafka does not allow.',
   },
   'kafka.topic_missing': { exit: 3, when: 'A topic does not exist.' },
   'kafka.topic_recreated': {
@@ -364,6 +364,10 @@ export const ERROR_CODES = {
   'format.value_not_sent': {
     exit: 1,
     when: 'An update did not bring a value that it left alone, and the format has no way to say that.',
+  },
+  'format.value_out_of_range': {
+    exit: 1,
+    when: 'A value is beyond what its field in the output format can hold.',
   },
 } as const satisfies Record<string, CodeInfo>
 

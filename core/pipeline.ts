@@ -28,7 +28,7 @@ export interface PipelineOptions {
   readonly transform?: Transform
   /** initial: existing rows, then changes. latest-offset: changes only. snapshot: existing rows, then done. */
   readonly mode?: 'initial' | 'latest-offset' | 'snapshot'
-  /** once: done when the sink equals the source at one position. caught-up: when it holds all that was committed. */
+  /** once: done when the copy is complete and the sink equals the source at one position; after that it does nothing. caught-up: when it holds all that was committed. */
   readonly until?: 'forever' | 'once' | 'caught-up'
   /** Chunk readers; default PARALLEL_READERS_DEFAULT. */
   readonly readers?: number

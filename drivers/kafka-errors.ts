@@ -154,6 +154,40 @@ export function connectFailed(thrown: unknown, broker: string, mechanism: string
   return fail('kafka.connection', 'Check the bootstrap servers, and that security.protocol fits their listener.', true)
 }
 
+/** The broker said what it is, and closed the connection at the first question: so does a listener that wants a login first. */
+export function hungUp(error: Error, { sasl }: { readonly sasl?: unknown }): TidemarkError {
+  const likely =
+    sasl === undefined
+      ? 'Most likely this listener wants a login: set properties.security.protocol to SASL_PLAINTEXT or SASL_SSL, properties.sasl.mechanism, username and password.'
+      : 'Most likely this listener has another properties.security.protocol or properties.sasl.mechanism.'
+  return new TidemarkError('kafka.connection', {
+    message: error.message,
+    fix: `${likely} Otherwise the broker is starting or stopping: its log says why it closed the connection.`,
+    retriable: true,
+    cause: error,
+  })
+}
+
+/** Options of a topic that is made, by the code that refuses them. */
+const CREATION_OPTIONS: Readonly<Record<number, string>> = {
+  [KafkaCode.invalidPartitions]: 'default.partitions',
+  [KafkaCode.invalidReplicationFactor]: 'default.replication.factor',
+  [KafkaCode.invalidConfig]: 'config',
+  [KafkaCode.policyViolation]: 'config',
+}
+
+/** A topic that could not be made. Only sinks make topics. */
+export function creationRefused(code: number, topic: string, said: string | null): TidemarkError {
+  const error = refused(code, 'creating', `topic ${topic}`, said)
+  const option = CREATION_OPTIONS[code]
+  if (option === undefined) return error
+  return new TidemarkError('kafka.refused', {
+    message: error.message,
+    fix: `Correct topic.creation.${option}, or make topic ${topic} yourself.`,
+    at: `sink.topic.creation.${option}`,
+  })
+}
+
 /** An answer with an error code that no repetition heals. `who`: the topic, partition or transactional id. */
 export function refused(code: number, what: string, who: string, said: string | null = null): TidemarkError {
   const words = said ? `: ${said}` : ''

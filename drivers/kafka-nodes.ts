@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { TidemarkError } from '../core/errors.js'
 import type { Abortable } from '../core/source.js'
 import { type KafkaOptions, Link } from './kafka-connection.js'
-import { ConnectionLost, isConnectionLost, KafkaCode } from './kafka-errors.js'
+import { ConnectionLost, hungUp, isConnectionLost, KafkaCode } from './kafka-errors.js'
 import { type BrokerMetadata, type ClusterMetadata, requestMetadata, type TopicMetadata } from './kafka-requests.js'
 import { abortable } from './kafka-retry.js'
 
@@ -35,9 +35,7 @@ export class KafkaNodes {
       return nodes
     } catch (error) {
       nodes.close()
-      throw isConnectionLost(error)
-        ? new TidemarkError('kafka.connection', { message: (error as Error).message, retriable: true, cause: error })
-        : error
+      throw isConnectionLost(error) ? hungUp(error as Error, options) : error
     }
   }
 

@@ -89,6 +89,39 @@ export function kafkaOptions(options: ConnectionOptions, pipeline: string, at: B
   }
 }
 
+/** Options that were given beside others that leave them without effect, with the reason. */
+export function connectionWithoutEffect(
+  options: ConnectionOptions,
+  given: Readonly<Record<string, unknown>>,
+): [option: string, why: string][] {
+  const protocol = options['properties.security.protocol']
+  const mechanism = options['properties.sasl.mechanism']
+  const why = (option: string): string | null => {
+    if (isLogin(option)) {
+      const isToken = option.startsWith('oauth.')
+      if (!protocol.startsWith('SASL_')) return `properties.security.protocol is ${protocol}: nobody logs in`
+      if (mechanism === undefined || option === 'properties.sasl.mechanism') return null
+      if (isToken !== (mechanism === 'OAUTHBEARER')) return `properties.sasl.mechanism is ${mechanism}`
+      const twice = option === 'properties.sasl.jaas.config' && hasLogin(options)
+      return twice ? '`username` and `password` come first' : null
+    }
+    const isTls = option.startsWith('properties.ssl.') || option === 'tls.server.name'
+    return isTls && !protocol.endsWith('SSL') ? `properties.security.protocol is ${protocol}: nothing uses TLS` : null
+  }
+  return Object.keys(given).flatMap((option): [string, string][] => {
+    const found = why(option)
+    return found === null ? [] : [[option, found]]
+  })
+}
+
+function isLogin(option: string): boolean {
+  return option === 'username' || option === 'password' || option.startsWith('oauth.') || option.includes('.sasl.')
+}
+
+function hasLogin({ username, password }: ConnectionOptions): boolean {
+  return username !== undefined && password !== undefined
+}
+
 function tls(options: ConnectionOptions, at: Block): Exclude<KafkaOptions['tls'], false | undefined> {
   const ca = pem(options, 'properties.ssl.truststore.certificates', 'properties.ssl.truststore.location', at)
   const store = pem(options, 'properties.ssl.keystore.certificate.chain', 'properties.ssl.keystore.location', at)
@@ -144,25 +177,51 @@ function sasl(options: ConnectionOptions, at: Block): Sasl {
     })
   }
   if (mechanism === 'OAUTHBEARER') return { mechanism: 'oauthbearer', token: tokenOf(options, at) }
-  const login = loginOf(options)
-  if (login === null) {
-    throw new TidemarkError('kafka.auth', {
-      message: `SASL ${mechanism} needs a user and a password`,
-      fix: 'Give `username` and `password`, or properties.sasl.jaas.config.',
-      at: `${at}.username`,
-    })
+  return {
+    mechanism: mechanism.toLowerCase() as 'plain' | 'scram-sha-256' | 'scram-sha-512',
+    ...loginOf(options, mechanism, at),
   }
-  return { mechanism: mechanism.toLowerCase() as 'plain' | 'scram-sha-256' | 'scram-sha-512', ...login }
 }
 
-function loginOf(options: ConnectionOptions): { username: string; password: string } | null {
+function loginOf(options: ConnectionOptions, mechanism: string, at: Block): { username: string; password: string } {
   const { username, password } = options
   if (username !== undefined && password !== undefined) return { username, password }
-  const jaas = options['properties.sasl.jaas.config'] ?? ''
-  const user = /\busername\s*=\s*(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s;"']+))/.exec(jaas)
-  const pass = /\bpassword\s*=\s*(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s;"']+))/.exec(jaas)
-  if (user === null || pass === null) return null
-  return { username: jaasText(user), password: jaasText(pass) }
+  const jaas = options['properties.sasl.jaas.config']
+  const user = jaasValue(jaas, 'username')
+  const pass = jaasValue(jaas, 'password')
+  if (user !== null && pass !== null) return { username: user, password: pass }
+  throw noLogin(options, mechanism, { user, pass }, at)
+}
+
+/** Names the option that is wrong, and nothing of what it holds. */
+function noLogin(
+  { username, password, 'properties.sasl.jaas.config': jaas }: ConnectionOptions,
+  mechanism: string,
+  found: { readonly user: string | null; readonly pass: string | null },
+  at: Block,
+): TidemarkError {
+  if (jaas !== undefined) {
+    const lacking = [found.user === null ? 'username=' : '', found.pass === null ? 'password=' : '']
+    return new TidemarkError('kafka.auth', {
+      message: `properties.sasl.jaas.config has no ${lacking.filter((word) => word !== '').join(' and no ')}`,
+      fix: 'Write: org.apache.kafka.common.security.plain.PlainLoginModule required username="USER" password="PASSWORD"; (Scram: ...security.scram.ScramLoginModule), or give `username` and `password` instead.',
+      at: `${at}.properties.sasl.jaas.config`,
+    })
+  }
+  const lacking = username === undefined ? 'username' : 'password'
+  const half = username === undefined && password === undefined
+  return new TidemarkError('kafka.auth', {
+    message: half ? `SASL ${mechanism} needs a user and a password` : `SASL ${mechanism} needs \`${lacking}\` as well`,
+    fix: 'Give `username` and `password`, or properties.sasl.jaas.config.',
+    at: `${at}.${half ? 'properties.sasl.mechanism' : lacking === 'password' ? 'username' : 'password'}`,
+  })
+}
+
+/** A value of `key="value"`, `key='value'` or `key=value`; null: there is none. */
+function jaasValue(jaas: string | undefined, key: 'username' | 'password'): string | null {
+  const form = new RegExp(`\\b${key}\\s*=\\s*(?:"((?:\\\\.|[^"\\\\])*)"|'([^']*)'|([^\\s;"']+))`)
+  const match = form.exec(jaas ?? '')
+  return match === null ? null : jaasText(match)
 }
 
 function jaasText(match: RegExpExecArray): string {

@@ -14,7 +14,7 @@ import {
   TOPIC_RESOURCE,
 } from './kafka-admin-requests.js'
 import type { KafkaOptions } from './kafka-connection.js'
-import { KafkaCode, LEADER_BUSY, NOT_PERMITTED, refused } from './kafka-errors.js'
+import { creationRefused, KafkaCode, LEADER_BUSY, NOT_PERMITTED, refused } from './kafka-errors.js'
 import { KafkaNodes } from './kafka-nodes.js'
 import { PartitionsReader } from './kafka-partitions.js'
 import { findLeader, PartitionReader } from './kafka-reader.js'
@@ -104,7 +104,7 @@ export class KafkaCluster {
       if (error === KafkaCode.topicAlreadyExists) return 'exists'
       if (error === KafkaCode.notController) await this.nodes.metadata([], { signal })
       if (BUSY_CREATING.has(error)) return new Busy(error)
-      throw refused(error, 'creating', `topic ${name}`, message)
+      throw creationRefused(error, name, message)
     })
     await repeat(`waiting for leaders of topic ${name}`, this.#within(signal), async () => {
       const { topics } = await this.nodes.metadata([name], { signal })

@@ -146,6 +146,8 @@ export interface MessageFormatContext {
   /** The topic prefix, Debezium's logical name. */
   readonly logicalName: string
   readonly connector?: string
+  /** Told why a format waits for its schema registry. */
+  readonly onWait?: (line: string) => void
 }
 
 /** What createMessageFormat() takes, from a sink's options. Throws `config.invalid`. */
@@ -191,16 +193,23 @@ export function messageFormatFrom(given: MessageFormatGiven, context: MessageFor
     tableIdDatabase: given['table-id.include-database'],
     fixedHeaders: customHeaders(given['sink.custom-header'] ?? ''),
     ...(keyColumns === undefined ? {} : { keyColumns: parseKeyColumns(keyColumns) }),
-    ...(isRegistered(name) ? { subjects: subjectsOf(given) } : {}),
+    ...(isRegistered(name) ? { subjects: subjectsOf(given, context.onWait) } : {}),
   }
 }
 
-function subjectsOf(given: MessageFormatGiven): SubjectOptions {
+function subjectsOf(given: MessageFormatGiven, onWait?: (line: string) => void): SubjectOptions {
   const urls = (given['schema.registry.url'] ?? '').split(',').map((url) => url.trim())
   if (!urls.every((url) => URL.canParse(url))) {
     throw new TidemarkError('config.invalid', {
       message: `value.format: ${given['value.format']} needs schema.registry.url, and it is not a list of addresses.`,
       fix: 'Set schema.registry.url, for example http://localhost:8081.',
+      at: 'sink.schema.registry.url',
+    })
+  }
+  if (urls.some((url) => new URL(url).username !== '' || new URL(url).password !== '')) {
+    throw new TidemarkError('config.invalid', {
+      message: 'schema.registry.url has a login in it, which is not used.',
+      fix: 'Give schema.registry.basic.auth.user.info: user:password.',
       at: 'sink.schema.registry.url',
     })
   }
@@ -213,6 +222,7 @@ function subjectsOf(given: MessageFormatGiven): SubjectOptions {
       autoRegister: given['auto.register.schemas'],
       ...(basicAuth === undefined ? {} : { basicAuth }),
       ...(bearerToken === undefined ? {} : { bearerToken }),
+      ...(onWait === undefined ? {} : { onWait }),
     },
     keySubject: strategy(given['key.subject.name.strategy']),
     valueSubject: strategy(given['value.subject.name.strategy']),

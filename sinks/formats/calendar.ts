@@ -74,7 +74,7 @@ function wideDays(text: string): number {
   return daysOf(year, month, day)
 }
 
-/** JSON text of seconds since 1970, in units of 10^-digits seconds. */
+/** JSON text of seconds since 1970, in units of 10^-digits seconds; microseconds may be more than 64 bits hold. */
 export function timestampJson(text: string, digits: 3 | 6): string {
   if (text === 'infinity') return digits === 6 ? '9223372036825200000' : '9223372036825200'
   if (text === '-infinity') return digits === 6 ? '-9223372036832400000' : '-9223372036832400'
@@ -137,7 +137,8 @@ export function zonedTime(text: string): string {
 /** Dates and timestamps as ISO 8601 text with the digits the source sent: BC becomes a signed year, UTC becomes Z. */
 export function isoText(text: string): string {
   if (text === 'infinity' || text === '-infinity') return text
-  const zoned = /(?:Z|[+-]\d\d(?::?\d\d){0,2})(?: BC)?$/.test(text.slice(10))
+  // An offset stands behind a time: the day of a year beyond four digits is none.
+  const zoned = /:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d){0,2})(?: BC)?$/.test(text)
   if (zoned) return zonedTimestamp(text, (/\.(\d+)/.exec(text)?.[1] ?? '').length)
   const moment = momentOf(text)
   const date = isoDate(daysOf(moment.year, moment.month, moment.day))

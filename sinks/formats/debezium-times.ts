@@ -1,4 +1,5 @@
 /** Dates, times, timestamps and intervals in the modes of `time.precision.mode` and `interval.handling.mode`. */
+import { TidemarkError } from '../../core/errors.js'
 import type { ColumnType } from '../../core/model.js'
 import { dateJson, isoDateText, timeJson, timestampJson, zonedTime, zonedTimestamp } from './calendar.js'
 import { putDate, timePut, timestampPut, zonedTimestampPut } from './calendar-bytes.js'
@@ -56,11 +57,25 @@ function timestampCodec(type: ColumnType, unit: TimeUnit): ValueCodec {
   const sent = sentDigits(type)
   const exact = (value: string): string => timestampJson(value, sent)
   if (unit === 'iso') return text((value) => `"${isoTimestamp(value)}"`)
-  if (unit === sent) return fast(timestampPut(sent), exact)
+  // Years of four digits fit.
+  if (unit === sent) return fast(timestampPut(sent), (value) => int64(BigInt(exact(value)), value))
   return text((value) => {
     const units = scaled(BigInt(exact(value)), sent, unit)
     // Debezium has no value for nanoseconds beyond 64 bits: before 1677, after 2262.
-    return units > INT64_MAX || units < INT64_MIN ? 'null' : String(units)
+    return unit === 9 && !fitsInt64(units) ? 'null' : int64(units, value)
+  })
+}
+
+function fitsInt64(units: bigint): boolean {
+  return units <= INT64_MAX && units >= INT64_MIN
+}
+
+/** I7: the field is an int64, and PostgreSQL's last 30 years have no number of microseconds in it. Debezium's turns negative there. */
+function int64(units: bigint, value: string): string {
+  if (fitsInt64(units)) return String(units)
+  throw new TidemarkError('format.value_out_of_range', {
+    message: `The timestamp ${value} has no number of microseconds in 64 bits, which end in January of the year 294247.`,
+    fix: 'Set time.precision.mode: connect (milliseconds) or isostring (text) where the sink has it, use row-json, or change the value at the source.',
   })
 }
 

@@ -68,9 +68,10 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         ? null
         : new TransactionTopic(options.transactions, given.transactionIds, given.includeSchema),
     async prepare(schemas, topicOf, signal) {
-      if (options.registered === null) return
       for (const schema of schemas) {
-        await options.registered.register(schema, keyColumnsOf(schema, options), topicOf(schema), signal)
+        // Refused before the source is touched where message.key.columns does not fit.
+        const key = keyColumnsOf(schema, options)
+        await options.registered?.register(schema, key, topicOf(schema), signal)
       }
     },
     encode(batch) {

@@ -17,14 +17,22 @@ export interface RegistryOptions {
   readonly autoRegister: boolean
   /** How long an outage is waited for before the pipeline fails and starts again. */
   readonly holdMs?: number
-  /** Told about each failed attempt. */
+  /** Told why it waits: each reason at once, and again every WAIT_NOTE_MS. */
   readonly onWait?: (message: string) => void
+}
+
+export interface RegistryState {
+  readonly url: string
+  /** null: it answers as a registry does. */
+  readonly problem: { readonly message: string; readonly fix: string } | null
 }
 
 const HOLD_MS = 600_000
 const REQUEST_MS = 10_000
 const RETRY_MS_MIN = 100
 const RETRY_MS_MAX = 5_000
+const WAIT_NOTE_MS = 30_000
+const TOLD_MAX = 64
 const CONTENT_TYPE = 'application/vnd.schemaregistry.v1+json'
 const INCOMPATIBLE = 409
 const REPEATED = new Set([408, 425, 429, 500, 502, 503, 504])
@@ -37,6 +45,8 @@ interface Answer {
 export class SchemaRegistry {
   readonly #options: RegistryOptions
   #url = 0
+  /** Address and reason to when onWait was told; empty: the registry answered since. */
+  readonly #told = new Map<string, number>()
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -64,15 +74,55 @@ export class SchemaRegistry {
         signal.throwIfAborted()
         return toError(error)
       })
-      if (!(answer instanceof Error) && !REPEATED.has(answer.status)) return answer
+      if (!(answer instanceof Error) && !REPEATED.has(answer.status)) {
+        if (this.#told.size > 0) this.#options.onWait?.(`the schema registry ${url} answers again`)
+        this.#told.clear()
+        return answer
+      }
       const why = answer instanceof Error ? reasonOf(answer) : `it answers ${answer.status}`
       this.#url++
       if (Date.now() + wait > until) throw unavailable(url, why)
-      this.#options.onWait?.(`The schema registry ${url} does not answer (${why}); trying again.`)
+      this.#tell(url, why)
       // The other addresses are tried at once.
       if (attempt % urls.length !== 0) continue
       await sleep(wait, undefined, { signal }).catch(() => signal.throwIfAborted())
       wait = Math.min(wait * 2, RETRY_MS_MAX)
+    }
+  }
+
+  #tell(url: string, why: string): void {
+    const [key, now] = [`${url} ${why}`, Date.now()]
+    if (now - (this.#told.get(key) ?? 0) < WAIT_NOTE_MS) return
+    if (this.#told.size >= TOLD_MAX) this.#told.clear()
+    this.#told.set(key, now)
+    this.#options.onWait?.(
+      `waiting for the schema registry ${url}, which cannot be used (${why}); trying again. Check schema.registry.url`,
+    )
+  }
+
+  /** Asks each address once, and registers nothing. */
+  async states(signal: AbortSignal): Promise<RegistryState[]> {
+    return await Promise.all(this.#options.urls.map((url) => this.#state(url.replace(/\/+$/, ''), signal)))
+  }
+
+  async #state(url: string, signal: AbortSignal): Promise<RegistryState> {
+    const problem = (message: string, fix: string) => ({ url, problem: { message, fix } })
+    const reach = 'Correct schema.registry.url, or start the registry.'
+    try {
+      const response = await fetch(`${url}/subjects`, {
+        headers: { accept: `${CONTENT_TYPE}, application/json`, ...this.#credentials() },
+        signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS)]),
+      })
+      const { status } = response
+      const json = /json/.test(response.headers.get('content-type') ?? '')
+      await response.body?.cancel()
+      if (status === 401 || status === 403) return problem(`refuses us (${status})`, CREDENTIALS)
+      if (status >= 500) return problem(`answers ${status}`, reach)
+      if (status !== 200 || !json) return problem(`is no schema registry: ${status} for /subjects`, reach)
+      return { url, problem: null }
+    } catch (error) {
+      signal.throwIfAborted()
+      return problem(`cannot be reached: ${reasonOf(toError(error))}`, reach)
     }
   }
 
@@ -94,6 +144,9 @@ export class SchemaRegistry {
     return basicAuth === undefined ? {} : { authorization: `Basic ${Buffer.from(basicAuth).toString('base64')}` }
   }
 }
+
+const CREDENTIALS =
+  'Set schema.registry.basic.auth.user.info or schema.registry.bearer.auth.token to credentials that may register schemas.'
 
 function parsed(text: string): Answer['body'] {
   try {
@@ -128,10 +181,7 @@ function refused(subject: string, { status, body }: Answer, registering: boolean
   }
   return new TidemarkError('registry.refused', {
     message: `The schema registry refused the schema of subject ${subject} (${status}): ${said}`,
-    fix:
-      status === 401 || status === 403
-        ? 'Set schema.registry.basic.auth.user.info or schema.registry.bearer.auth.token to credentials that may register it.'
-        : "Check schema.registry.url and the registry's log.",
+    fix: status === 401 || status === 403 ? CREDENTIALS : "Check schema.registry.url and the registry's log.",
   })
 }
 

@@ -45,9 +45,10 @@ const MONEY = text(moneyDecimal)
 const BASE64 = text((value) => `"${parseBytea(value).toString('base64')}"`)
 /** Canal makes text of bytes, a character for each. */
 const LATIN1 = text((value) => quoteText(parseBytea(value).toString('latin1')))
-const UTC = '+00'
-const ZONED = text((value) => `"${value.endsWith(UTC) ? `${value.slice(0, -UTC.length)}Z` : value}"`)
-const UNZONED = text((value) => `"${value.endsWith(UTC) ? value.slice(0, -UTC.length) : value}"`)
+/** What PostgreSQL prints behind a time in UTC, and behind that for years before Christ. */
+const UTC = /\+00( BC)?$/
+const ZONED = text((value) => `"${value.replace(UTC, 'Z$1')}"`)
+const UNZONED = text((value) => `"${value.replace(UTC, '$1')}"`)
 /** A decimal is a JSON number with the digits it has; NaN and infinities are text. */
 const DECIMAL = text((value) => (value.charCodeAt(value.length - 1) > 57 ? `"${value}"` : value))
 

@@ -4,6 +4,8 @@ import type { TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
+import { checkDeadLetters } from './check-dead-letters.js'
+import { checkRegistry } from './check-registry.js'
 import { checkCheckpointTopic, checkKnownTopics } from './check-saved.js'
 import { CHECKPOINT_TOPIC_CONFIG, NO_STATE, type SavedState } from './checkpoint-topic.js'
 import { readableConfig } from './readable-config.js'
@@ -32,6 +34,7 @@ export async function checkKafkaSink(
     return [
       { level: 'ok', subject: servers, message: 'reached' },
       ...(await checkTransactions(cluster, settings, { user, signal })),
+      ...(await checkRegistry(settings.options, signal)),
       ...access.findings,
       ...findings,
       ...(tables === undefined ? [] : await checkTopics(cluster, settings, { tables, access, saved, signal })),
@@ -133,7 +136,11 @@ async function checkTopics(
     }
   }
   const shown = new Map([...names].filter(([, name]) => !access.hidden.has(name)))
-  return [...findings, ...(await checkKnownTopics(cluster, settings, { saved, found, tables: shown }, { signal }))]
+  return [
+    ...findings,
+    ...(await checkKnownTopics(cluster, settings, { saved, found, tables: shown }, { signal })),
+    ...(await checkDeadLetters(cluster, settings, visible, { signal })),
+  ]
 }
 
 /** The source forgets what was acknowledged, so one replica that has it is thin ice. */

@@ -8,6 +8,7 @@ import { createMessageFormat } from '../formats/messages.js'
 import { messageFormatFrom } from '../message-format.js'
 import { checkKafkaSink } from './check.js'
 import { CheckpointTopic } from './checkpoint-topic.js'
+import { inspectKafkaSink, kafkaTableMistakes } from './inspect.js'
 import { NO_TOPICS } from './known-topics.js'
 import { type KafkaSinkOptions, kafkaSinkOptions } from './options.js'
 import { fence } from './ownership.js'
@@ -26,6 +27,9 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
     'Topics of a Kafka cluster, exactly-once: messages and checkpoint are one transaction (consumers read with isolation.level=read_committed).',
   options: kafkaSinkOptions as never,
 
+  inspect: inspectKafkaSink,
+  tableMistakes: (options, { pipeline }) => kafkaTableMistakes(options, pipeline),
+
   create(options, { pipeline }): Sink {
     const settings = kafkaSettings(options, pipeline)
     return {
@@ -43,7 +47,9 @@ export const kafkaSink = defineSink<KafkaSinkOptions>({
       open: (context) =>
         KafkaSession.open(
           settings,
-          createMessageFormat(messageFormatFrom(options, { logicalName: settings.topics.prefix })),
+          createMessageFormat(
+            messageFormatFrom(options, { logicalName: settings.topics.prefix, onWait: context.note }),
+          ),
           context,
         ),
     }

@@ -5,6 +5,14 @@ import { duration } from '../../core/options.js'
 import { connectionOptions } from '../../drivers/kafka-options.js'
 import { messageFormatFrom, messageFormatOptions } from '../message-format.js'
 import { PARTITION_STRATEGIES } from './partition.js'
+import {
+  illegalTemplate,
+  regularExpression,
+  replacementMistake,
+  tableTopics,
+  topicName,
+  topicTemplate,
+} from './topic-options.js'
 
 const TRANSACTION_TIMEOUT_MS_DEFAULT = 60_000
 const TRANSACTION_TIMEOUT_MS_MIN = 1_000
@@ -15,40 +23,6 @@ const DURATION_MS_MIN = 100
 const DURATION_MS_MAX = 3_600_000
 
 const text = (about: string) => z.string().min(1).optional().describe(about)
-
-/** `a.b.c:topic;d.e.f:other`, as Flink CDC writes it. */
-const tableTopics = (about: string) =>
-  z
-    .string()
-    .transform((value, context) => {
-      const found = new Map<string, string>()
-      for (const pair of value.split(';')) {
-        if (pair.trim() === '') continue
-        const at = pair.lastIndexOf(':')
-        const table = pair.slice(0, at).trim()
-        const topic = pair.slice(at + 1).trim()
-        if (at > 0 && table !== '' && topic !== '') found.set(table, topic)
-        else context.addIssue({ code: 'custom', message: `"${pair}" is not understood; write schema.table:topic;...` })
-      }
-      return found as ReadonlyMap<string, string>
-    })
-    .optional()
-    .describe(about)
-
-const regularExpression = (about: string) =>
-  z
-    .string()
-    .min(1)
-    .transform((value, context) => {
-      try {
-        return new RegExp(value)
-      } catch (error) {
-        context.addIssue({ code: 'custom', message: `is no regular expression: ${(error as Error).message}` })
-        return z.NEVER
-      }
-    })
-    .optional()
-    .describe(about)
 
 export const kafkaSinkOptions = z
   .strictObject({
@@ -76,19 +50,18 @@ export const kafkaSinkOptions = z
       .describe(
         "After this time the brokers end a transaction that its owner left open; until then read_committed consumers wait behind it. At most the brokers' transaction.max.timeout.ms.",
       ),
-    'checkpoint.topic': text(
+    'checkpoint.topic': topicName(
       "The pipeline's own topic for claims and checkpoints: one partition, cleanup.policy=compact; made when absent. Default: tidemark-checkpoint-PIPELINE.",
     ),
     'checkpoint.read.timeout': duration(DURATION_MS_MIN, DURATION_MS_MAX)
       .default(READ_BACK_TIMEOUT_MS_DEFAULT)
       .describe('How long a start waits for transactions of others that hang on the checkpoint topic.'),
     'topic.prefix': text("The first part of topic names and Debezium's logical name. Default: the pipeline's name."),
-    'topic.template': z
-      .string()
-      .min(1)
-      .default('{prefix}.{schema}.{table}')
-      .describe("A table's topic. {prefix}, {database}, {schema} and {table} are filled in."),
-    topic: text('One topic for all tables.'),
+    'topic.template': topicTemplate(
+      '{prefix}.{schema}.{table}',
+      "A table's topic. {prefix}, {database}, {schema} and {table} are filled in.",
+    ),
+    topic: topicName('One topic for all tables.'),
     'topic.regex': regularExpression(
       'A regular expression on the name that the template gives; what it matches is replaced by `topic.replacement`.',
     ),
@@ -120,7 +93,7 @@ export const kafkaSinkOptions = z
       .describe(
         'Each new definition of a table is announced in a topic of its own, before the first rows under it. For debezium-json.',
       ),
-    'schema.changes.topic': text('For `include.schema.changes`. Default: the topic prefix alone, as Debezium.'),
+    'schema.changes.topic': topicName('For `include.schema.changes`. Default: the topic prefix alone, as Debezium.'),
     'partition.strategy': z
       .enum(PARTITION_STRATEGIES)
       .default('hash-by-key')
@@ -156,7 +129,7 @@ export const kafkaSinkOptions = z
       .describe(
         "What to do with a single record over the topic's max.message.bytes: stop; write it to `dead.letter.topic`; or keep its value in a file below `claim.check.path` and send a reference.",
       ),
-    'dead.letter.topic': text('For `message.too.large: dead-letter`; its max.message.bytes must be larger.'),
+    'dead.letter.topic': topicName('For `message.too.large: dead-letter`; its max.message.bytes must be larger.'),
     'claim.check.path': text('For `message.too.large: claim-check`: a folder for values.'),
     ...messageFormatOptions,
   })
@@ -176,6 +149,14 @@ export const kafkaSinkOptions = z
       issue('topic.replacement', 'give `topic.regex` as well')
     if (options['topic.regex'] !== undefined && options['topic.replacement'] === undefined)
       issue('topic.regex', 'give `topic.replacement` as well')
+    const { 'topic.regex': regex, 'topic.replacement': replacement, 'topic.template': template } = options
+    if (regex instanceof RegExp && replacement !== undefined) {
+      const wrong = replacementMistake(regex, replacement)
+      if (wrong !== null) issue('topic.replacement', wrong)
+    } else if (regex === undefined) {
+      const wrong = illegalTemplate(template)
+      if (wrong !== null) issue('topic.template', wrong)
+    }
     try {
       messageFormatFrom(options, { logicalName: '' })
     } catch (error) {

@@ -7,6 +7,7 @@ import { KnownTopics, type SavedTopics } from './known-topics.js'
 import { createPartitioner, type Partitioner } from './partition.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
+import { topicMistakes } from './topic-roles.js'
 import { topicOf, topicsOf } from './topics.js'
 
 /** A batch is closed before it reaches this size, or the topic's limit. */
@@ -70,7 +71,8 @@ export class TopicTargets {
     const names = topicsOf(tables, this.#settings.topics)
     const deadLetter = this.#settings.options['dead.letter.topic']
     const { transactionTopic, schemaTopic } = this.#settings
-    for (const [id, name] of names) if (name === schemaTopic) throw shared(id, name)
+    const [mistake] = topicMistakes(this.#settings, tables, false)
+    if (mistake !== undefined) throw mistake
     const others = [deadLetter, transactionTopic, schemaTopic].filter((name) => name !== undefined)
     const wanted = [...new Set([...names.values(), ...others])]
     const continued = [...names].filter(([id]) => !first.has(id))
@@ -197,12 +199,4 @@ export async function holdsMessages(
     if (end > 0n && end > (await cluster.startOffset(name, partition, options))) return true
   }
   return false
-}
-
-function shared(table: TableId, topic: string): TidemarkError {
-  return new TidemarkError('kafka.topic_collision', {
-    message: `rows of table ${table} and schema changes would both go to topic ${topic}`,
-    fix: 'Give the schema changes a topic of their own: sink.schema.changes.topic.',
-    at: 'sink.schema.changes.topic',
-  })
 }

@@ -21,16 +21,9 @@ export interface TopicOptions {
 
 /** The topic's name, legal for Kafka. */
 export function topicOf(schema: TableSchema, options: TopicOptions): string {
-  const { topic, template, prefix, regex, replacement, mapping } = options
-  const mapped = [
-    `${schema.database}.${schema.namespace}.${schema.name}`,
-    `${schema.namespace}.${schema.name}`,
-    schema.name,
-  ]
-  for (const name of mapped) {
-    const found = mapping.get(name)
-    if (found !== undefined) return legal(found)
-  }
+  const { topic, template, prefix, regex, replacement } = options
+  const mapped = mappedTopic(schema, options)
+  if (mapped !== undefined) return legal(mapped)
   if (topic !== undefined) return legal(topic)
   const values: Readonly<Record<string, string>> = {
     prefix,
@@ -40,6 +33,12 @@ export function topicOf(schema: TableSchema, options: TopicOptions): string {
   }
   const made = template.replace(/\$?\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
   return legal(regex === undefined ? made : made.replace(regex, replacement ?? ''))
+}
+
+/** The topic that `mapping` gives to the table. */
+export function mappedTopic({ database, namespace, name }: TableSchema, { mapping }: TopicOptions): string | undefined {
+  const full = mapping.get(`${database}.${namespace}.${name}`)
+  return full ?? mapping.get(`${namespace}.${name}`) ?? mapping.get(name)
 }
 
 /** As Debezium does it: what Kafka does not allow becomes an underscore. */

@@ -1,7 +1,7 @@
 /** Connectors without servers, shaped like the real ones, for tests of configuration and command line. */
 import { z } from 'zod'
 import type { Registry } from '../../config/registry.js'
-import { defineSink, defineSource, type Finding } from '../../core/define.js'
+import { defineSink, defineSource, type Finding, type SinkDefinition } from '../../core/define.js'
 import type { TableSchema } from '../../core/model.js'
 import type { Sink } from '../../core/sink.js'
 import type { Source } from '../../core/source.js'
@@ -17,6 +17,8 @@ export interface Fakes {
   tables: TableSchema[]
   /** What the sinks' check was told. */
   checked: unknown
+  /** What of the sinks' options does not fit the tables. */
+  mistakes: SinkDefinition<unknown>['tableMistakes']
 }
 
 const database = {
@@ -60,6 +62,7 @@ export function fakeConnectors(): Fakes {
     checkpoint: null,
     tables: [],
     checked: null,
+    mistakes: undefined,
     registry: { sources: [], sinks: [] },
   }
   const source = defineSource<unknown>({
@@ -88,6 +91,7 @@ export function fakeConnectors(): Fakes {
       connector,
       summary: 'A fake sink.',
       options,
+      tableMistakes: (options, context) => fakes.mistakes?.(options, context) ?? null,
       create: () => ({ connector, guarantee, completesMoves: false }) as unknown as Sink,
       check: async (_, context) => {
         fakes.checked = context

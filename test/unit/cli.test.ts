@@ -149,7 +149,10 @@ t.test('--once with nothing left to read says so', async (t) => {
   const options = { ...fakeConnectors(), cwd: folder(t), run: async () => result({ snapshotAlreadyComplete: true }) }
   const got = await runCli(['sync', 'p.yaml', '--once'], options)
   t.equal(got.code, 0)
-  t.match(got.err, 'the snapshot was already complete at position 0/2A: nothing to do\n')
+  t.match(
+    got.err,
+    'the snapshot was already complete at position 0/2A: nothing to do. Changes since then come with --until',
+  )
 })
 
 t.test('the end of a run names what the source holds, when a permanent slot exists', async (t) => {
@@ -181,7 +184,7 @@ t.test('errors have code, place, fix; the stack only on request', async (t) => {
   t.equal(got.code, 3)
   t.equal(
     got.err,
-    'error core.identity_changed: another server, password ***\n  at: source.url\n  fix: Run: tidemark drop p.yaml\n',
+    'error core.identity_changed: another server, password ***\n  at: p.yaml:3:8 source.url\n  fix: Run: tidemark drop p.yaml\n',
   )
   t.match(JSON.parse(readFileSync(join(cwd, 'r.json'), 'utf8')), {
     outcome: 'failed',
@@ -345,6 +348,37 @@ t.test('check finds rules that apply to nothing, and tells the sink where rows c
   t.match(got.out, /problem {2}p\.yaml:7:20 transform\[0\]\.source-table {2}.*"public\.usres", which no captured table/)
   t.match(got.out, 'Did you mean "public.users"?')
   t.match(fakes.checked, { source: { identity: { database: 'd' }, tables: ['public.users'] } })
+})
+
+t.test('options of the sink that do not fit the tables end check and sync before anything is made', async (t) => {
+  const fakes = fakeConnectors()
+  fakes.tables = [schemaOf('users', { id: 'integer' }, ['id'])]
+  const mistake = (name: string) =>
+    new TidemarkError('config.invalid', { message: `no column ${name}`, fix: 'Correct it.', at: 'sink.path' })
+  let names = ['a']
+  fakes.mistakes = () => (tables, complete) => (tables.length === 1 && complete ? names.map(mistake) : [])
+  let runs = 0
+  const options = { ...fakes, cwd: folder(t), run: async () => result({ checkpoints: ++runs }) }
+  const checked = await runCli(['check', 'p.yaml'], options)
+  t.equal(checked.code, 3)
+  t.match(checked.out, /problem {2}p\.yaml:5:26 sink\.path {2}no column a \(config\.invalid\)\n.*fix: Correct it\./)
+  const one = await runCli(['sync', 'p.yaml'], options)
+  t.equal(one.code, 2)
+  t.equal(one.err, 'error config.invalid: no column a\n  at: p.yaml:5:26 sink.path\n  fix: Correct it.\n')
+  names = ['a', 'b']
+  const two = await runCli(['sync', 'p.yaml', '--log-format', 'json'], options)
+  t.match(two.err, /2 mistakes.*p\.yaml:5:26 sink\.path {2}no column a.*no column b/)
+  t.equal(runs, 0, 'no run began')
+  names = []
+  t.equal((await runCli(['sync', 'p.yaml'], options)).code, 0)
+  t.equal(runs, 1)
+})
+
+t.test('names with control characters stay on their line', async (t) => {
+  const fakes = fakeConnectors()
+  fakes.sourceFindings = [{ level: 'ok', subject: 'public."a\nb"', message: 'table public."a\nb\tc\u001b[2J"' }]
+  const got = await runCli(['check', 'p.yaml'], { ...fakes, cwd: folder(t) })
+  t.match(got.out, '  ok  public."a\\nb"  table public."a\\nb\\tc\\u001b[2J"\n')
 })
 
 t.test('status', async (t) => {

@@ -94,6 +94,7 @@ t.test('by shard: tables that nothing tells apart are refused, and names that ar
     routeEntry.safeParse({ 'source-table': 'a.*', 'sink-table': 'b.c', ...entry }).error?.issues[0]?.message
   t.match(problem({ merge: 'by-shard' }), /needs shard-columns/)
   t.match(problem({ 'shard-columns': { a: '{table}' } }), /a route with `merge`/)
+  t.match(problem({ ...DISJOINT, 'shard-columns': { a: '{tabel}' } }), /called \{tabel\}. Did you mean "\{table\}"\?/)
   t.match(problem({ ...DISJOINT, 'shard-columns': { a: '$2' } }), /\$2 stands for a wildcard/)
 })
 

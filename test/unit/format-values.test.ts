@@ -128,17 +128,28 @@ t.test('odd moments', async (t) => {
     encodeAll(columnType('timestamp', 'timestamp'), [
       '1970-01-01 00:00:00',
       '1970-01-01 00:00:00.000001',
-      '294276-12-31 23:59:59.999999',
+      '294247-01-10 04:00:54.775807',
       '4713-01-01 00:00:00 BC',
       '-infinity',
     ]),
-    ['0', '1', '9224318015999999999', '-210866803200000000', '-9223372036832400000'].map((want, i) =>
+    ['0', '1', '9223372036854775807', '-210866803200000000', '-9223372036832400000'].map((want, i) =>
       i === 3 ? String(BigInt(daysOf(-4712, 1, 1)) * 86_400_000_000n) : want,
     ),
   )
   t.strictSame(encodeAll(columnType('timestamp', 'timestamp', { precision: 0 }), ['2024-02-29 12:34:56', 'infinity']), [
     '1709210096000',
     '9223372036825200',
+  ])
+  for (const far of ['294247-01-10 04:00:54.775808', '294276-12-31 23:59:59.999999']) {
+    const refused = { code: 'format.value_out_of_range' }
+    t.throws(
+      () => encodeAll(columnType('timestamp', 'timestamp'), [far]),
+      refused,
+      'an int64 holds it or it is refused',
+    )
+  }
+  t.strictSame(encodeAll(columnType('timestamp', 'timestamp', { precision: 3 }), ['294276-12-31 23:59:59.999']), [
+    '9224318015999999',
   ])
   t.strictSame(encodeAll(columnType('date', 'date'), ['5874897-12-31', '-infinity', '1970-01-01']), [
     String(daysOf(5_874_897, 12, 31)),
@@ -355,6 +366,23 @@ t.test('row-json', async (t) => {
     stamps.map((line) => (JSON.parse(line) as { v: string }).v),
     ['infinity', '2024-02-29T10:34:56', '-0043-03-15T12:00:00'],
   )
+  const days = ['5874897-12-31', '294276-12-31', '10000-01-01', '9999-12-31', '4713-01-01 BC']
+  for (const dialect of ['postgres', 'plain'] as const) {
+    const dates = table('d', [column('v', columnType('date', 'date'))], { dialect })
+    const lines = linesOf(
+      rowJson.encode(
+        snapshot(
+          dates,
+          days.map((v) => [v]),
+        ),
+      ),
+    )
+    t.strictSame(
+      lines.map((line) => (JSON.parse(line) as { v: string }).v),
+      ['+5874897-12-31', '+294276-12-31', '+10000-01-01', '9999-12-31', '-4712-01-01'],
+      'a date gets no time',
+    )
+  }
   t.throws(() => rowJson.encode(snapshot(table('r', [column('__op', columnType('string', 'text'))]), [['x']])), {
     code: 'format.reserved_column',
   })

@@ -85,6 +85,30 @@ t.test('canal-json: fields by name, values as text, old values of changed column
   t.strictSame(JSON.parse(truncated!.value!).old, null)
 })
 
+t.test('times in UTC, also before Christ and in the last years', async (t) => {
+  const schema = table('z', [column('v', columnType('timestamptz', 'timestamptz'))])
+  const given = ['4713-01-02 00:00:00+00 BC', '2024-02-29 10:34:56.5+00', '294276-12-31 23:59:59.999999+00', 'infinity']
+  const changes = given.map((value, i) => change('c', null, [value], i))
+  const written = (options: Record<string, unknown>) =>
+    values(messageTexts(formatOf(options), rows(schema, LOG, changes))).map((value) => /"v":"([^"]*)"/.exec(value!)![1])
+  const zoned = ['4713-01-02 00:00:00Z BC', '2024-02-29 10:34:56.5Z', '294276-12-31 23:59:59.999999Z', 'infinity']
+  const bare = ['4713-01-02 00:00:00 BC', '2024-02-29 10:34:56.5', '294276-12-31 23:59:59.999999', 'infinity']
+  t.strictSame(written({ 'value.format': 'canal-json' }), zoned)
+  t.strictSame(written({ 'value.format': 'canal-json', 'canal-json.flavor': 'flink' }), zoned)
+  t.strictSame(written({ 'value.format': 'maxwell-json' }), bare)
+})
+
+t.test('timestamps beyond 64 bits of microseconds are refused where the field has microseconds', async (t) => {
+  const schema = table('z', [column('v', columnType('timestamp', 'timestamp'))])
+  const batch = rows(schema, LOG, [change('c', null, ['294276-12-31 23:59:59.999999'], 1)])
+  for (const name of ['debezium-json', 'cloudevents']) {
+    const refused = { code: 'format.value_out_of_range' }
+    t.throws(() => formatOf({ 'value.format': name }).encode(batch), refused, name)
+    const [message] = messageTexts(formatOf({ 'value.format': name, 'time.precision.mode': 'connect' }), batch)
+    t.match(message!.value, '"v":9224318015999999}', `${name}: milliseconds`)
+  }
+})
+
 t.test("Flink's flavours", async (t) => {
   const row = (score: string, name: string, paid: string) =>
     `"id":9007199254740993,"name":"${name}","price":1.50,"paid":${paid},"at":"2024-02-29 10:34:56.5Z","blob":"AP8=","score":${score}`
