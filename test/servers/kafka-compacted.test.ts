@@ -42,7 +42,9 @@ t.test('a truncate stops it, names table, topic and option, and can be left out'
 
 t.test('a table without a key is refused by check and at the start, before a topic is made', async (t) => {
   const source = await createDatabase(t)
-  await source.query('create table w (a int); alter table w replica identity full; insert into w values (1); create table k (a int primary key)')
+  await source.query(
+    'create table w (a int); alter table w replica identity full; insert into w values (1); create table k (a int primary key)',
+  )
   const { file } = kafkaPipeline(t, {
     source,
     kafka,
