@@ -185,6 +185,10 @@ export const ERROR_CODES = {
     when: 'A topic has another number of partitions than before, so that keys would move.',
   },
   'kafka.permission': { exit: 3, when: 'The user lacks an ACL; the message names what for.' },
+  'kafka.record_refused': {
+    exit: 1,
+    when: 'A topic takes a record by no means, e.g. a compacted topic one without a key: a truncate, or a row of a table without a key.',
+  },
   'kafka.record_too_large': { exit: 1, when: 'A single record is larger than max.message.bytes of its topic.' },
   'kafka.refused': { exit: 3, when: 'Kafka refused a request; its own words are passed on.' },
   'kafka.rejected': {

@@ -23,6 +23,7 @@ export const KafkaCode = {
   invalidTopic: 17,
   recordListTooLarge: 18,
   notEnoughReplicas: 19,
+  invalidTimestamp: 32,
   notEnoughReplicasAfterAppend: 20,
   topicAuthorizationFailed: 29,
   clusterAuthorizationFailed: 31,
@@ -33,6 +34,7 @@ export const KafkaCode = {
   invalidConfig: 40,
   notController: 41,
   policyViolation: 44,
+  unsupportedForMessageFormat: 43,
   outOfOrderSequence: 45,
   invalidProducerEpoch: 47,
   invalidTxnState: 48,
@@ -45,6 +47,8 @@ export const KafkaCode = {
   unknownProducerId: 59,
   fencedLeaderEpoch: 74,
   unknownLeaderEpoch: 75,
+  unsupportedCompressionType: 76,
+  invalidRecord: 87,
   producerFenced: 90,
   throttlingQuotaExceeded: 89,
   unknownTopicId: 100,
@@ -94,6 +98,16 @@ export const LEADER_BUSY = of(
 /** Another owner fenced us, or the coordinator timed our transaction out. reinitialise() tells the two apart. */
 export const EPOCH_REFUSED = of('invalidProducerEpoch', 'producerFenced', 'invalidProducerIdMapping')
 
+/** The same records are refused whatever is repeated. Too large ones are not among them: the next start reads the limit anew. */
+export const REFUSED_FOR_EVER = of(
+  'invalidRecord',
+  'invalidTimestamp',
+  'invalidTopic',
+  'policyViolation',
+  'unsupportedCompressionType',
+  'unsupportedForMessageFormat',
+)
+
 export const NOT_PERMITTED = of(
   'topicAuthorizationFailed',
   'clusterAuthorizationFailed',
@@ -103,6 +117,18 @@ export const NOT_PERMITTED = of(
 /** A connection that was lost, a broker that did not answer: whether the request was carried out is unknown. */
 export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost'
+}
+
+/** Records that the topic takes by no means. */
+export class RecordsRefused extends TidemarkError {
+  constructor(
+    readonly topic: string,
+    message: string,
+    /** The likely reason is that a compacted topic got a message without a key. */
+    readonly keyless: boolean,
+  ) {
+    super('kafka.record_refused', { message })
+  }
 }
 
 export class TokenRefused extends Error {

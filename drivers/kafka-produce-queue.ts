@@ -13,6 +13,8 @@ import {
   KafkaCode,
   LEADER_BUSY,
   NOT_PERMITTED,
+  REFUSED_FOR_EVER,
+  RecordsRefused,
   refused,
 } from './kafka-errors.js'
 import { batchHeader, sequenceAfter, TRANSACTIONAL } from './kafka-pack.js'
@@ -386,7 +388,9 @@ export class ProduceQueue {
     else if (EPOCH_REFUSED.has(error)) this.#fail(this.#options.epochRefused(error, what))
     else if (NOT_PERMITTED.has(error)) this.#fail(refused(error, what, `topic ${topic}`))
     else {
-      this.#fail(rejected(`${what}: Kafka answered ${codeName(error)}${message ? `: ${message}` : ''}`))
+      const words = `${what}: Kafka answered ${codeName(error)}${message ? `: ${message}` : ''}`
+      const forEver = REFUSED_FOR_EVER.has(error)
+      this.#fail(forEver ? new RecordsRefused(topic, words, error === KafkaCode.invalidRecord) : rejected(words))
     }
   }
 

@@ -32,6 +32,7 @@ export {
 export type { NewTopic } from './kafka-admin-requests.js'
 export type { Compression } from './kafka-compression.js'
 export type { KafkaOptions, KafkaSasl, KafkaTls } from './kafka-connection.js'
+export { RecordsRefused } from './kafka-errors.js'
 export { type Pack, PackWriter, packHeaders } from './kafka-pack.js'
 export { PackBuffers } from './kafka-pack-buffers.js'
 export { type PartitionBatch, type PartitionPlace, topicGone, topicRecreated } from './kafka-partitions.js'

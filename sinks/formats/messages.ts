@@ -27,6 +27,8 @@ export interface MessageFormat {
    */
   prepare(schemas: Iterable<TableSchema>, topicOf: TopicOf, signal: AbortSignal): Promise<void>
   encode(batch: ChangeBatch): Messages
+  /** Rows of this table have messages without a key. */
+  keyless(schema: TableSchema): boolean
   /** BEGIN and END of source transactions; null unless transaction metadata is asked for. */
   readonly transactions: TransactionTopic | null
 }
@@ -74,6 +76,7 @@ export function createMessageFormat(given: MessageFormatOptions): MessageFormat 
         await options.registered?.register(schema, key, topicOf(schema), signal)
       }
     },
+    keyless: (schema) => tableOf(schema).key === null,
     encode(batch) {
       const table = tableOf(batch.schema)
       table.value.begin(batch.origin, clock())

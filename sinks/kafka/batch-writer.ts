@@ -22,7 +22,7 @@ export class BatchWriter {
   readonly #format: MessageFormat
   readonly #targets: TopicTargets
   readonly #large: LargeRecords
-  readonly #truncateAll: boolean
+  readonly #truncates: 'first' | 'all' | 'none'
   readonly #transactionTopic: string | undefined
   readonly #schemaTopic: string | undefined
   /** Header sets are few and live long: their bytes are made once. */
@@ -37,11 +37,12 @@ export class BatchWriter {
     this.#large = new LargeRecords(targets, settings)
     this.#transactionTopic = settings.transactionTopic
     this.#schemaTopic = settings.schemaTopic
-    this.#truncateAll = settings.options['truncate.partitions'] === 'all'
+    this.#truncates = settings.options['truncate.partitions']
   }
 
   /** Bytes of the batch's keys and values. */
   async write(batch: ChangeBatch): Promise<number> {
+    if (batch.kind === 'truncate' && this.#truncates === 'none') return 0
     for (const message of this.#format.transactions?.before(batch) ?? []) this.#transaction(message)
     const messages = this.#format.encode(batch)
     const target = this.#targets.of(batch.schema)
@@ -125,7 +126,7 @@ export class BatchWriter {
   async #truncate(messages: Messages, { topic }: Target): Promise<void> {
     const { keys, keyEnds, values, valueEnds, flags, headerOf } = messages
     const now = Date.now()
-    for (const pack of this.#truncateAll ? topic.packs : topic.packs.slice(0, 1)) {
+    for (const pack of this.#truncates === 'all' ? topic.packs : topic.packs.slice(0, 1)) {
       for (let i = 0; i < messages.count; i++) {
         const keyAt = (flags[i]! & KEY_NULL) === 0 ? (keyEnds[i - 1] ?? 0) : -1
         const valueAt = (flags[i]! & VALUE_NULL) === 0 ? (valueEnds[i - 1] ?? 0) : -1

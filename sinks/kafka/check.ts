@@ -1,13 +1,16 @@
 /** What `tidemark check` says of a Kafka cluster. Makes and changes nothing. */
 import type { Finding } from '../../core/define.js'
-import type { TableSchema } from '../../core/model.js'
+import type { TableId, TableSchema } from '../../core/model.js'
 import { KafkaCluster } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
+import { createMessageFormat } from '../formats/messages.js'
+import { messageFormatFrom } from '../message-format.js'
 import { type Access, checkTopicAccess, checkTransactionalId, type NeededTopic } from './check-access.js'
 import { checkDeadLetters } from './check-dead-letters.js'
 import { checkRegistry } from './check-registry.js'
 import { checkCheckpointTopic, checkKnownTopics } from './check-saved.js'
 import { CHECKPOINT_TOPIC_CONFIG, NO_STATE, type SavedState } from './checkpoint-topic.js'
+import { isCompacted, keylessTable, truncateNote } from './compacted.js'
 import { readableConfig } from './readable-config.js'
 import { type KafkaSettings, newTopic } from './settings.js'
 import { topicsOf } from './topics.js'
@@ -118,14 +121,19 @@ async function checkTopics(
   const visible = [...all].filter((name) => !access.hidden.has(name))
   const found = await cluster.topics(visible, { signal })
   const findings: Finding[] = []
+  const keyless = keylessOf(settings, tables)
   for (const [id, name] of names) {
     if (access.hidden.has(name)) continue
     const info = found.get(name)
     if (info) {
       findings.push({ level: 'ok', subject: id, message: `goes to topic ${name}, ${info.partitions} partitions` })
       findings.push(...(await checkReplicas(cluster, name, signal)))
+      const { 'cleanup.policy': policy } = await readableConfig(cluster, name, ['cleanup.policy'], { signal })
+      if (isCompacted(policy)) findings.push(...compacted(settings, id, name, keyless))
     } else if (settings.options['topic.creation.enable']) {
       findings.push({ level: 'ok', subject: id, message: `goes to topic ${name}, which will be made` })
+      if (isCompacted(newTopic(settings).config['cleanup.policy']))
+        findings.push(...compacted(settings, id, name, keyless))
     } else {
       findings.push({
         level: 'problem',
@@ -141,6 +149,21 @@ async function checkTopics(
     ...(await checkKnownTopics(cluster, settings, { saved, found, tables: shown }, { signal })),
     ...(await checkDeadLetters(cluster, settings, visible, { signal })),
   ]
+}
+
+function keylessOf(settings: KafkaSettings, tables: readonly TableSchema[]): ReadonlySet<TableId> {
+  const given = messageFormatFrom(settings.options, { logicalName: settings.topics.prefix })
+  const format = createMessageFormat(given)
+  return new Set(tables.filter((schema) => format.keyless(schema)).map(({ id }) => id))
+}
+
+function compacted({ options }: KafkaSettings, id: TableId, name: string, keyless: ReadonlySet<TableId>): Finding[] {
+  if (keyless.has(id)) {
+    const { message, fix } = keylessTable(id, name)
+    return [{ level: 'problem', subject: id, message, ...(fix === null ? {} : { fix }) }]
+  }
+  if (options['truncate.partitions'] === 'none') return []
+  return [{ level: 'warning', subject: id, message: truncateNote(name) }]
 }
 
 /** The source forgets what was acknowledged, so one replica that has it is thin ice. */

@@ -116,9 +116,11 @@ export const kafkaSinkOptions = z
       .default(TOPIC_CHECK_MS_DEFAULT)
       .describe('How often a running pipeline looks whether its topics are still the same, with the same partitions.'),
     'truncate.partitions': z
-      .enum(['first', 'all'])
+      .enum(['first', 'all', 'none'])
       .default('first')
-      .describe('Whether a truncate event goes to partition 0 or to every partition of its topic.'),
+      .describe(
+        'Whether a truncate event goes to partition 0, to every partition of its topic, or nowhere (compacted topics take none, because it has no key).',
+      ),
     'properties.compression.type': z
       .enum(['none', 'gzip', 'snappy', 'lz4', 'zstd'])
       .default('none')

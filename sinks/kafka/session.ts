@@ -8,12 +8,13 @@ import type { ChangeBatch, TableId, TableSchema } from '../../core/model.js'
 import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import type { Abortable } from '../../core/source.js'
 import { step } from '../../core/steps.js'
-import { KafkaCluster, type KafkaProducer, type Pack } from '../../drivers/kafka.js'
+import { KafkaCluster, type KafkaProducer, type Pack, RecordsRefused } from '../../drivers/kafka.js'
 import { kafkaOptions } from '../../drivers/kafka-options.js'
 import type { MessageFormat } from '../formats/messages.js'
 import { type SchemaChange, schemaChangeMessage } from '../formats/schema-change.js'
 import { BatchWriter } from './batch-writer.js'
 import { CheckpointTopic, NO_STATE, type SavedState } from './checkpoint-topic.js'
+import { refusedWith } from './compacted.js'
 import { Definitions } from './definitions.js'
 import { restoreTransaction, savedTransaction } from './open-transaction.js'
 import { claimForNext, Ownership } from './ownership.js'
@@ -109,7 +110,7 @@ export class KafkaSession implements SinkSession {
   ): Promise<void> {
     await this.#guard(options.signal, async () => {
       await this.#claimFirst()
-      await this.#targets.prepare(tables, options)
+      await this.#targets.prepare(tables, { ...options, keyless: (schema) => this.#format.keyless(schema) })
       await this.#register(tables, options.signal)
       for (const schema of tables) this.#say(this.#definitions?.found(schema))
     })
@@ -257,8 +258,9 @@ export class KafkaSession implements SinkSession {
     }
   }
 
-  /** Kafka says only that it does not know a topic. */
+  /** Kafka says only that it does not know a topic, and nothing of tables. */
   async #exact(error: Error, signal: AbortSignal): Promise<Error> {
+    if (error instanceof RecordsRefused) return refusedWith(this.#targets.tablesOf(error.topic), error)
     if (!(error instanceof TidemarkError) || error.code !== 'kafka.topic_missing' || signal.aborted) return error
     return await this.#targets.requireSame({ signal }).then(
       () => error,

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { TidemarkError } from '../../core/errors.js'
 import type { TableId, TableSchema } from '../../core/model.js'
 import { type KafkaCluster, PackBuffers, PackWriter, type TopicShape } from '../../drivers/kafka.js'
+import { isCompacted, keylessTable, truncateNote } from './compacted.js'
 import { KnownTopics, type SavedTopics } from './known-topics.js'
 import { createPartitioner, type Partitioner } from './partition.js'
 import { readableConfig } from './readable-config.js'
@@ -40,7 +41,11 @@ export interface Target {
 }
 
 type Options = { readonly signal: AbortSignal }
-type Preparing = Options & { readonly first: ReadonlySet<TableId> }
+type Preparing = Options & {
+  readonly first: ReadonlySet<TableId>
+  /** Whether messages of a table have no key. */
+  readonly keyless: (schema: TableSchema) => boolean
+}
 
 export class TopicTargets {
   readonly #cluster: KafkaCluster
@@ -67,7 +72,7 @@ export class TopicTargets {
   }
 
   /** `first`: tables of which nothing was written yet. */
-  async prepare(tables: readonly TableSchema[], { signal, first }: Preparing): Promise<void> {
+  async prepare(tables: readonly TableSchema[], { signal, first, keyless }: Preparing): Promise<void> {
     const names = topicsOf(tables, this.#settings.topics)
     const deadLetter = this.#settings.options['dead.letter.topic']
     const { transactionTopic, schemaTopic } = this.#settings
@@ -87,6 +92,12 @@ export class TopicTargets {
       const problem = this.#known.problem(name, found.get(name) ?? null)
       if (problem !== null) throw problem
     }
+    const compacted = await this.#compacted(found, signal)
+    for (const schema of tables) {
+      const name = names.get(schema.id)!
+      if (compacted.has(name) && keyless(schema)) throw keylessTable(schema.id, name)
+    }
+    for (const name of new Set(names.values())) if (!needed.has(name) && compacted.has(name)) this.#sayCompacted(name)
     for (const name of wanted) await this.#open(name, found.get(name) ?? (await this.#create(name, signal)), signal)
     for (const name of new Set(names.values()))
       if (!needed.has(name) && found.get(name)) await this.#sayFilled(name, signal)
@@ -158,6 +169,28 @@ export class TopicTargets {
   async #limit(name: string, options: Options): Promise<number> {
     const config = await readableConfig(this.#cluster, name, ['max.message.bytes'], options)
     return Number(config['max.message.bytes'] ?? this.#settings.maxMessageBytesDefault)
+  }
+
+  /** Those that are, and those that will be when they are made. */
+  async #compacted(found: ReadonlyMap<string, TopicShape | null>, signal: AbortSignal): Promise<ReadonlySet<string>> {
+    const made = newTopic(this.#settings).config['cleanup.policy']
+    const names = new Set<string>()
+    for (const [name, shape] of found) {
+      const policy = shape
+        ? (await readableConfig(this.#cluster, name, ['cleanup.policy'], { signal }))['cleanup.policy']
+        : made
+      if (isCompacted(policy)) names.add(name)
+    }
+    return names
+  }
+
+  #sayCompacted(name: string): void {
+    if (this.#settings.options['truncate.partitions'] !== 'none') this.#note(truncateNote(name))
+  }
+
+  /** Tables whose rows go to the topic. */
+  tablesOf(name: string): TableId[] {
+    return [...this.#targets].filter(([, { topic }]) => topic.name === name).map(([id]) => id)
   }
 
   /** What is there already is of somebody else, or of this pipeline before it was dropped. */

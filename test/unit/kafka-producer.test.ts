@@ -438,6 +438,9 @@ t.test('what does not heal', async (t) => {
     [KafkaCode.producerFenced, 'kafka.epoch_refused'],
     [KafkaCode.topicAuthorizationFailed, 'kafka.permission'],
     [46, 'kafka.rejected'],
+    [KafkaCode.messageTooLarge, 'kafka.rejected'],
+    [KafkaCode.invalidRecord, 'kafka.record_refused'],
+    [KafkaCode.policyViolation, 'kafka.record_refused'],
   ] as const) {
     const { cluster, send } = queueOf()
     const sent = follow(send(packOf(0, 1)))
