@@ -10,6 +10,7 @@ import { readBatches } from '../../drivers/kafka-records.js'
 import { WireReader, WireWriter } from '../../drivers/kafka-wire.js'
 import { FakeCluster, settle } from '../support/kafka-fake-cluster.js'
 import { random, testSeed } from '../support/seed.js'
+import { until } from '../support/until.js'
 
 const EMPTY = Buffer.alloc(0)
 const OWN = { producerId: 5n, epoch: 3 }
@@ -452,6 +453,7 @@ t.test('what does not heal', async (t) => {
   const sent = follow(send(packOf(0, 1)))
   await settle()
   await cluster.requests[0]!.lose()
+  await until(() => sent.state !== 'under way', { what: 'the time for answers is over' })
   t.equal(sent.state, 'kafka.outcome_unknown', 'not answered in time')
 })
 
