@@ -10,6 +10,7 @@ import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import type { Abortable } from '../../core/source.js'
 import { step } from '../../core/steps.js'
 import type { MysqlConnection } from '../../drivers/mysql.js'
+import { cutOnAbort } from '../cut-on-abort.js'
 import { Applier } from './apply.js'
 import { problemError } from './create.js'
 import type { MysqlSinkOptions } from './options.js'
@@ -62,7 +63,7 @@ export class MysqlSession implements SinkSession {
     { pipeline, lastClaim, signal }: SinkOpenContext,
   ): Promise<MysqlSession> {
     const cut = new AbortController()
-    return await abortable(signal, cut, async () => {
+    return await cutOnAbort(signal, cut, async () => {
       const { connection, server } = await connectTarget(options, pipeline, cut.signal)
       try {
         requireWritable(connection, server)
@@ -175,25 +176,10 @@ export class MysqlSession implements SinkSession {
   async #guard<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     if (this.#failure !== null) throw this.#failure
     try {
-      return await abortable(signal, this.#cut, work)
+      return await cutOnAbort(signal, this.#cut, work)
     } catch (error) {
       this.#failure ??= toError(error)
       throw error
     }
-  }
-}
-
-/** An abort cuts the connection, which ends whatever waits for the server. */
-async function abortable<T>(signal: AbortSignal, cut: AbortController, work: () => Promise<T>): Promise<T> {
-  signal.throwIfAborted()
-  const abort = () => cut.abort(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await work()
-  } catch (error) {
-    signal.throwIfAborted()
-    throw error
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }

@@ -10,6 +10,7 @@ import type { SinkOpenContext, SinkSession } from '../../core/sink.js'
 import type { Abortable } from '../../core/source.js'
 import { step } from '../../core/steps.js'
 import { connectPg, type PgConnection } from '../../drivers/postgres.js'
+import { cutOnAbort } from '../cut-on-abort.js'
 import { Applier } from './apply.js'
 import { problemError } from './create.js'
 import { type PostgresSinkOptions, pgOptions } from './options.js'
@@ -65,7 +66,7 @@ export class PostgresSession implements SinkSession {
     { pipeline, lastClaim, signal }: SinkOpenContext,
   ): Promise<PostgresSession> {
     const cut = new AbortController()
-    return await abortable(signal, cut, async () => {
+    return await cutOnAbort(signal, cut, async () => {
       const connection = await connectPg(pgOptions(options, pipeline), { signal: cut.signal })
       try {
         await configure(connection, options)
@@ -170,26 +171,11 @@ export class PostgresSession implements SinkSession {
   async #guard<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     if (this.#failure !== null) throw this.#failure
     try {
-      return await abortable(signal, this.#cut, work)
+      return await cutOnAbort(signal, this.#cut, work)
     } catch (error) {
       this.#failure ??= toError(error)
       throw error
     }
-  }
-}
-
-/** An abort cuts the connection, which ends whatever waits for the server. */
-async function abortable<T>(signal: AbortSignal, cut: AbortController, work: () => Promise<T>): Promise<T> {
-  signal.throwIfAborted()
-  const abort = () => cut.abort(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await work()
-  } catch (error) {
-    signal.throwIfAborted()
-    throw error
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }
 
